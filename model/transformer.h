@@ -1,0 +1,63 @@
+/*
+ * Transformer: WanTransformer3DModel, the denoiser. Predicts the velocity (noise - x0) of one
+ * window.
+ *
+ * Owned by whoever opened it; borrows the device. One thread at a time. Forward queues its work on
+ * a stream that the caller owns.
+ *
+ * Layout: latents and velocity are frame-major [T,C,H,W] f32 (files use [C,T,H,W]).
+ */
+#ifndef SORA_MODEL_TRANSFORMER_H
+#define SORA_MODEL_TRANSFORMER_H
+
+#include "hip/device.h"
+
+struct sora_transformer;
+
+struct sora_transformer_config {
+    int patch_t, patch_h, patch_w; /* 1,2,2 in every published Wan model */
+    int heads, head_size;          /* width = heads * head_size */
+    int in_channels, out_channels;
+    int text_width, freq_width; /* freq_width: sinusoid size, 256 */
+    int ffn_width, layers;
+    bool cross_attn_norm;
+    double eps;
+    int rope_positions; /* 1024 per axis */
+    int image_width;    /* 0; > 0 is an image-conditioned model */
+};
+
+/* Opens component directory `dir`. A model with image conditioning (image_dim, or in_channels other
+ * than out_channels) is refused with UNSUPPORTED and its name. */
+int sora_transformer_open(const char *dir, struct sora_device *device,
+                          struct sora_transformer **out_transformer, struct sora_fault *fault);
+void sora_transformer_destroy(struct sora_transformer **transformer);
+const struct sora_transformer_config *
+sora_transformer_config(const struct sora_transformer *transformer);
+
+/* What depends on the prompt alone, computed once per prompt: the keys and values of every layer's
+ * cross-attention for the real text rows and one row that stands for all padding. */
+struct sora_transformer_context;
+
+/* rows: host [count, text_width] f32, count 0..text_rows; text_rows is the padded length (512). */
+int sora_transformer_context_create(struct sora_transformer *transformer, const float *rows,
+                                    int count, int text_rows,
+                                    struct sora_transformer_context **out_context,
+                                    struct sora_fault *fault);
+void sora_transformer_context_destroy(struct sora_transformer_context **context);
+
+/* One forward pass. latents [T,in,H,W], T >= 1, H and W multiples of the patch; timestep in
+ * [0,1000]; velocity [T,out,H,W] must not overlap latents. Errors: INVALID, MEMORY, DEVICE. */
+struct sora_transformer_input {
+    struct sora_tensor latents;
+    const struct sora_transformer_context *context;
+    double timestep;
+};
+int sora_transformer_forward(struct sora_transformer *transformer, struct sora_stream *stream,
+                             const struct sora_transformer_input *input,
+                             const struct sora_tensor *out_velocity, struct sora_fault *fault);
+
+/* Multiply-adds times two of one forward of [T,H,W] latents with `text_keys` attended text rows. */
+double sora_transformer_flops(const struct sora_transformer *transformer, int latents, int height,
+                              int width, int text_keys);
+
+#endif
