@@ -8,6 +8,10 @@
  *
  * Owned by whoever opened it; tensors handed out borrow it. Opening reads headers and may block on
  * disk. After opening, any thread may read.
+ *
+ * Headers are read with read(2) and checked before a page is mapped, and a file that changes its
+ * size in between is refused. A file that someone cuts while it is mapped kills its readers with
+ * SIGBUS: replace weights by rename, never in place.
  */
 #ifndef SORA_MODEL_CHECKPOINT_H
 #define SORA_MODEL_CHECKPOINT_H
@@ -16,17 +20,30 @@
 
 struct sora_checkpoint;
 
-/* One stored tensor. `data` points into the mapping. */
+/* One stored tensor. `data` points into the mapping; it is aligned to the element in every file
+ * whose header length is a multiple of 8 (as writers make it), else perhaps not. */
 struct sora_checkpoint_entry {
     const char *name;
-    enum sora_dtype dtype;
+    const char *type_name; /* as stored ("BF16", "F8_E4M3") */
+    enum sora_dtype dtype; /* NONE for a type that is not computed with */
     int rank;
-    int64_t shape[SORA_TENSOR_RANK_MAX];
+    int64_t shape[SORA_TENSOR_RANK_MAX]; /* a stored dimension may be 0 */
+    const void *data;
+    size_t size; /* bytes */
+    int file;    /* index for sora_checkpoint_file */
+};
+
+/* One mapped file. */
+struct sora_checkpoint_file {
+    const char *path;
     const void *data;
     size_t size; /* bytes */
 };
 
-/* Returns an owned checkpoint of component directory `dir`. Errors, each naming the file:
+#define SORA_CHECKPOINT_FILES_MAX 1024
+
+/* Returns an owned checkpoint of component directory `dir`. Every tensor that an index lists must
+ * be in its shard, and every tensor of a shard in the index. Errors, each naming the file:
  * NOT_FOUND, FORMAT (truncated, overlapping, holes, duplicate, lying sizes, bad JSON), LIMIT, IO,
  * MEMORY. */
 int sora_checkpoint_open(const char *dir, struct sora_checkpoint **out_checkpoint,
@@ -40,13 +57,28 @@ const struct sora_checkpoint_entry *sora_checkpoint_at(const struct sora_checkpo
 const struct sora_checkpoint_entry *sora_checkpoint_find(const struct sora_checkpoint *checkpoint,
                                                          const char *name);
 
+/* Files in the order in which the index names them first; 0 <= index < count. */
+int sora_checkpoint_file_count(const struct sora_checkpoint *checkpoint);
+struct sora_checkpoint_file sora_checkpoint_file(const struct sora_checkpoint *checkpoint,
+                                                 int index);
+
+/* The first tensor (by file and offset) that holds a NaN or an infinity, NULL when all are finite;
+ * looks at f32, f16 and bf16. Reads every weight, so it is for naming the culprit after a result
+ * was not finite, not for every start. */
+const struct sora_checkpoint_entry *
+sora_checkpoint_find_nonfinite(const struct sora_checkpoint *checkpoint);
+
 /* Total bytes of the files. */
 uint64_t sora_checkpoint_size(const struct sora_checkpoint *checkpoint);
 
 /* Tells the system that the mapped pages are not needed for now (they are read again on use). */
 void sora_checkpoint_release_pages(const struct sora_checkpoint *checkpoint);
 
-/* Puts a checkpoint's tensors on one device: each file becomes one imported buffer. */
+/* ---- model/weights.c: a checkpoint on a device ---- */
+
+/* Puts a checkpoint's tensors on one device: each file becomes one imported buffer. Tensors that
+ * are not aligned to their element are copied. Keeps the checkpoint and the device. Errors: MEMORY,
+ * DEVICE. */
 struct sora_weights;
 int sora_weights_create(const struct sora_checkpoint *checkpoint, struct sora_device *device,
                         struct sora_weights **out_weights, struct sora_fault *fault);
@@ -54,7 +86,7 @@ void sora_weights_destroy(struct sora_weights **weights);
 
 /* The tensor `name` (printf format) with exactly this shape, as a view. Errors: NOT_FOUND "missing
  * tensor NAME, expected shape [..]", FORMAT "tensor NAME has shape [..], expected [..]",
- * UNSUPPORTED for its type. */
+ * UNSUPPORTED for its type, MEMORY. */
 int sora_weights_get(const struct sora_weights *weights, int rank, const int64_t *shape,
                      struct sora_tensor *out_tensor, struct sora_fault *fault, const char *name,
                      ...) __attribute__((format(printf, 6, 7)));
