@@ -1,0 +1,102 @@
+/*
+ * Matrix product, plain: one dot product per output element, f32, in 16 partial sums that are added
+ * in pairs at the end. The epilogue applies in the order of device.h.
+ */
+#include "hip/cpu/half.h"
+#include "hip/cpu/internal.h"
+
+#include <math.h>
+
+#define LANES 16
+
+struct matmul_view {
+    int64_t m, n, k;
+    const float *a, *factor, *gate, *residual;
+    const void *b, *bias;
+    enum sora_dtype b_type, bias_type;
+    float *out;
+    enum sora_activation activation;
+    struct sora_cpu_device *device;
+};
+
+float sora_plain_activate(enum sora_activation activation, float x)
+{
+    switch (activation) {
+    case SORA_ACTIVATION_SILU:
+        return x / (1.0f + expf(-x));
+    case SORA_ACTIVATION_GELU_TANH: {
+        float inner = 0.7978845608028654f * (x + 0.044715f * x * x * x);
+        return 0.5f * x * (1.0f + tanhf(inner));
+    }
+    case SORA_ACTIVATION_GELU_ERF:
+        return 0.5f * x * (1.0f + erff(x * 0.7071067811865476f));
+    case SORA_ACTIVATION_NONE:
+        break;
+    }
+    return x;
+}
+
+static float dot(const float *a, const float *b, int64_t count)
+{
+    float sums[LANES] = {0};
+    int64_t i = 0;
+    for (; i + LANES <= count; i += LANES) {
+        for (int lane = 0; lane < LANES; lane++)
+            sums[lane] += a[i + lane] * b[i + lane];
+    }
+    for (int lane = 0; i < count; i++, lane++)
+        sums[lane] += a[i] * b[i];
+    for (int half = LANES / 2; half > 0; half /= 2) {
+        for (int lane = 0; lane < half; lane++)
+            sums[lane] += sums[lane + half];
+    }
+    return sums[0];
+}
+
+static float epilogue(const struct matmul_view *view, int64_t i, int64_t j, float value)
+{
+    int64_t at = i * view->n + j;
+    if (view->bias)
+        value += sora_float_load(view->bias, view->bias_type, j);
+    value = sora_plain_activate(view->activation, value);
+    if (view->factor)
+        value *= view->factor[at];
+    if (view->gate)
+        value *= view->gate[j];
+    if (view->residual)
+        value = view->residual[at] + value;
+    return value;
+}
+
+/* One task is one column of the output, so that each weight row is widened once. */
+static void column_task(void *context, int64_t j, int worker)
+{
+    const struct matmul_view *view = context;
+    float *row = sora_cpu_thread_scratch(view->device, worker);
+    for (int64_t k = 0; k < view->k; k++)
+        row[k] = sora_float_load(view->b, view->b_type, j * view->k + k);
+    for (int64_t i = 0; i < view->m; i++)
+        view->out[i * view->n + j] = epilogue(view, i, j, dot(view->a + i * view->k, row, view->k));
+}
+
+int sora_plain_matmul(struct sora_stream *stream, const struct sora_matmul *params)
+{
+    struct sora_cpu_device *device = sora_cpu_of(stream);
+    struct matmul_view view = {
+        .m = params->a.shape[0],
+        .n = params->b.shape[0],
+        .k = params->a.shape[1],
+        .a = sora_cpu_data(&params->a),
+        .b = sora_cpu_data(&params->b),
+        .bias = sora_cpu_data(&params->bias),
+        .factor = sora_cpu_data(&params->factor),
+        .gate = sora_cpu_data(&params->gate),
+        .residual = sora_cpu_data(&params->residual),
+        .out = sora_cpu_data(&params->out),
+        .b_type = params->b.dtype,
+        .bias_type = params->bias.dtype,
+        .activation = params->activation,
+        .device = device,
+    };
+    return sora_cpu_run(device, (size_t)view.k * sizeof(float), view.n, column_task, &view);
+}

@@ -1,0 +1,595 @@
+/*
+ * The device's public functions: check every operand, then dispatch to the backend's table.
+ *
+ * Operands of an operation are listed in one array (name, view, element types, shape); a dimension
+ * that defines others is compared with itself. The checks cost well under a microsecond, so they
+ * stay on in release builds: a wrong shape must never reach a kernel.
+ */
+#include "hip/device.h"
+
+#include "base/log.h"
+#include "hip/device_ops.h"
+
+#include <string.h>
+
+#define TYPE_BIT(name) (1u << SORA_DTYPE_##name)
+#define TYPES_F32 TYPE_BIT(F32)
+#define TYPES_FLOAT (TYPE_BIT(F32) | TYPE_BIT(F16) | TYPE_BIT(BF16))
+#define TYPES_ANY (TYPES_FLOAT | TYPE_BIT(I32) | TYPE_BIT(U8))
+
+enum operand_flags {
+    OPERAND_OPTIONAL = 1,
+    OPERAND_SAME = 2, /* may be the same view as the output */
+    OPERAND_OUT = 4,  /* the output: written, overlaps nothing else */
+};
+
+struct operand {
+    const char *name;
+    const struct sora_tensor *tensor;
+    unsigned types; /* TYPE_BIT set */
+    int flags;      /* enum operand_flags */
+    int rank;       /* -1: any */
+    int64_t shape[SORA_TENSOR_RANK_MAX];
+};
+
+#define COUNT(array) ((int)(sizeof(array) / sizeof((array)[0])))
+#define CHECK(stream, op, operands) operands_check(stream, op, operands, COUNT(operands))
+
+static int reject(const char *op, const char *operand, const char *reason)
+{
+    sora_log(SORA_LOG_ERROR, "device operand refused op=%s operand=%s reason=%s", op, operand,
+             reason);
+    return SORA_E_INVALID;
+}
+
+/* NULL when the operand is good by itself, else the reason. */
+static const char *operand_fault(const struct sora_device *device, const struct operand *operand)
+{
+    const struct sora_tensor *tensor = operand->tensor;
+    if (!sora_tensor_present(tensor))
+        return operand->flags & OPERAND_OPTIONAL ? NULL : "absent";
+    if (tensor->buffer->device != device)
+        return "other_device";
+    if ((unsigned)tensor->dtype > SORA_DTYPE_U8 || !(operand->types & (1u << tensor->dtype)))
+        return "dtype";
+    if (tensor->rank < 0 || tensor->rank > SORA_TENSOR_RANK_MAX ||
+        (operand->rank >= 0 && tensor->rank != operand->rank))
+        return "rank";
+    size_t size = sora_dtype_size(tensor->dtype);
+    if (tensor->offset % size)
+        return "alignment";
+    for (int i = 0; i < tensor->rank; i++) {
+        if (operand->rank >= 0 && tensor->shape[i] != operand->shape[i])
+            return "shape";
+        if (tensor->shape[i] < 1 || __builtin_mul_overflow(size, (size_t)tensor->shape[i], &size))
+            return "shape";
+    }
+    if (tensor->offset > tensor->buffer->size || size > tensor->buffer->size - tensor->offset)
+        return "bounds";
+    if (operand->flags & OPERAND_OUT && tensor->buffer->read_only)
+        return "read_only";
+    return NULL;
+}
+
+static bool tensors_overlap(const struct sora_tensor *a, const struct sora_tensor *b)
+{
+    return a->buffer == b->buffer && a->offset < b->offset + sora_tensor_size(b) &&
+           b->offset < a->offset + sora_tensor_size(a);
+}
+
+static bool tensors_same(const struct sora_tensor *a, const struct sora_tensor *b)
+{
+    return a->buffer == b->buffer && a->offset == b->offset && a->dtype == b->dtype &&
+           sora_tensor_count(a) == sora_tensor_count(b);
+}
+
+/* The output, where there is one, stands last. */
+static int operands_check(const struct sora_stream *stream, const char *op,
+                          const struct operand *operands, int count)
+{
+    if (!stream)
+        return reject(op, "stream", "absent");
+    for (int i = 0; i < count; i++) {
+        const char *fault = operand_fault(stream->device, &operands[i]);
+        if (fault)
+            return reject(op, operands[i].name, fault);
+    }
+    const struct operand *out = &operands[count - 1];
+    if (!(out->flags & OPERAND_OUT))
+        return 0;
+    for (int i = 0; i < count - 1; i++) {
+        const struct sora_tensor *in = operands[i].tensor;
+        if (!sora_tensor_present(in) || !tensors_overlap(in, out->tensor))
+            continue;
+        if (!(operands[i].flags & OPERAND_SAME) || !tensors_same(in, out->tensor))
+            return reject(op, operands[i].name, "overlaps_output");
+    }
+    return 0;
+}
+
+static bool activation_valid(enum sora_activation activation)
+{
+    return (unsigned)activation <= SORA_ACTIVATION_GELU_ERF;
+}
+
+/* ---- products ---- */
+
+int sora_op_matmul(struct sora_stream *stream, const struct sora_matmul *params)
+{
+    const struct sora_matmul *p = params;
+    int64_t m = p->a.shape[0], k = p->a.shape[1], n = p->b.shape[0];
+    const struct operand operands[] = {
+        {"a", &p->a, TYPES_F32, 0, 2, {m, k}},
+        {"b", &p->b, TYPES_FLOAT, 0, 2, {n, k}},
+        {"bias", &p->bias, TYPES_FLOAT, OPERAND_OPTIONAL, 1, {n}},
+        {"factor", &p->factor, TYPES_F32, OPERAND_OPTIONAL, 2, {m, n}},
+        {"gate", &p->gate, TYPES_F32, OPERAND_OPTIONAL, 1, {n}},
+        {"residual", &p->residual, TYPES_F32, OPERAND_OPTIONAL | OPERAND_SAME, 2, {m, n}},
+        {"out", &p->out, TYPES_F32, OPERAND_OUT, 2, {m, n}},
+    };
+    int rc = CHECK(stream, "matmul", operands);
+    if (rc)
+        return rc;
+    if (!activation_valid(p->activation))
+        return reject("matmul", "activation", "range");
+    return stream->device->ops->matmul(stream, params);
+}
+
+int sora_op_attention(struct sora_stream *stream, const struct sora_attention *params)
+{
+    const struct sora_attention *p = params;
+    int64_t queries = p->q.shape[0], heads = p->q.shape[1], size = p->q.shape[2];
+    int64_t keys = p->k.shape[0];
+    const struct operand operands[] = {
+        {"q", &p->q, TYPES_F32, 0, 3, {queries, heads, size}},
+        {"k", &p->k, TYPES_F32, 0, 3, {keys, heads, size}},
+        {"v", &p->v, TYPES_F32, 0, 3, {keys, heads, size}},
+        {"key_bias", &p->key_bias, TYPES_F32, OPERAND_OPTIONAL, 1, {keys}},
+        {"position_bias",
+         &p->position_bias,
+         TYPES_F32,
+         OPERAND_OPTIONAL,
+         3,
+         {heads, queries, keys}},
+        {"out", &p->out, TYPES_F32, OPERAND_OUT, 3, {queries, heads, size}},
+    };
+    int rc = CHECK(stream, "attention", operands);
+    if (rc)
+        return rc;
+    if (size > stream->device->head_size_max) {
+        sora_log(SORA_LOG_ERROR, "attention head too large head_size=%lld limit=%lld",
+                 (long long)size, (long long)stream->device->head_size_max);
+        return SORA_E_UNSUPPORTED;
+    }
+    return stream->device->ops->attention(stream, params);
+}
+
+int sora_packed_create(struct sora_device *device, const struct sora_tensor *weight,
+                       struct sora_packed **out_packed)
+{
+    const struct sora_stream probe = {.device = device};
+    const struct operand operands[] = {{"weight", weight, TYPES_FLOAT, 0, -1, {0}}};
+    int rc = CHECK(&probe, "packed", operands);
+    if (rc)
+        return rc;
+    if (weight->rank != 4 && weight->rank != 5)
+        return reject("packed", "weight", "rank");
+    return device->ops->packed_create(device, weight, out_packed);
+}
+
+void sora_packed_destroy(struct sora_packed **packed)
+{
+    if (packed && *packed) {
+        (*packed)->device->ops->packed_destroy(*packed);
+        *packed = NULL;
+    }
+}
+
+/* Frames, rows or columns out of `size` (with padding) by a window of `kernel`; 0 when none fits.
+ */
+static int64_t window_count(int64_t size, int64_t kernel, int64_t stride)
+{
+    return size < kernel ? 0 : (size - kernel) / stride + 1;
+}
+
+static int conv_scalars_check(const struct sora_conv3d *p)
+{
+    const int64_t limit = 1 << 20;
+    if (p->stride_t < 1 || p->stride_h < 1 || p->stride_w < 1 || p->stride_t > limit ||
+        p->stride_h > limit || p->stride_w > limit)
+        return reject("conv3d", "stride", "range");
+    if (p->pad_top < 0 || p->pad_bottom < 0 || p->pad_left < 0 || p->pad_right < 0 ||
+        p->pad_top > limit || p->pad_bottom > limit || p->pad_left > limit || p->pad_right > limit)
+        return reject("conv3d", "pad", "range");
+    if (p->upsample != 1 && p->upsample != 2)
+        return reject("conv3d", "upsample", "range");
+    if (p->time_pad < 0 || p->time_pad >= p->weight->kernel_t)
+        return reject("conv3d", "time_pad", "range");
+    if (sora_tensor_present(&p->history) && p->history.shape[0] > p->time_pad)
+        return reject("conv3d", "history", "longer_than_time_pad");
+    return 0;
+}
+
+int sora_op_conv3d(struct sora_stream *stream, const struct sora_conv3d *params)
+{
+    struct sora_conv3d p = *params;
+    if (!stream || !p.weight || p.weight->device != stream->device)
+        return reject("conv3d", stream ? "weight" : "stream", "absent");
+    p.stride_t = p.stride_t ? p.stride_t : 1;
+    p.stride_h = p.stride_h ? p.stride_h : 1;
+    p.stride_w = p.stride_w ? p.stride_w : 1;
+    p.upsample = p.upsample ? p.upsample : 1;
+    int rc = conv_scalars_check(&p);
+    if (rc)
+        return rc;
+    int64_t frames = p.in.shape[0], height = p.in.shape[1], width = p.in.shape[2];
+    int64_t channels = p.weight->in_channels, out_channels = p.weight->out_channels;
+    int64_t history = p.history.shape[0];
+    /* A size that is no size is refused below; bounding it here keeps the sums from overflowing. */
+    const int64_t bound = (int64_t)1 << 40;
+    if (frames < 1 || frames > bound || height < 1 || height > bound || width < 1 || width > bound)
+        return reject("conv3d", "in", "shape");
+    int64_t out_frames = window_count(p.time_pad + frames, p.weight->kernel_t, p.stride_t);
+    int64_t out_height = window_count(height * p.upsample + p.pad_top + p.pad_bottom,
+                                      p.weight->kernel_h, p.stride_h);
+    int64_t out_width =
+        window_count(width * p.upsample + p.pad_left + p.pad_right, p.weight->kernel_w, p.stride_w);
+    const struct operand operands[] = {
+        {"in", &p.in, TYPES_F32, 0, 4, {frames, height, width, channels}},
+        {"history", &p.history, TYPES_F32, OPERAND_OPTIONAL, 4, {history, height, width, channels}},
+        {"bias", &p.bias, TYPES_FLOAT, OPERAND_OPTIONAL, 1, {out_channels}},
+        {"residual",
+         &p.residual,
+         TYPES_F32,
+         OPERAND_OPTIONAL | OPERAND_SAME,
+         4,
+         {out_frames, out_height, out_width, out_channels}},
+        {"out",
+         &p.out,
+         TYPES_F32,
+         OPERAND_OUT,
+         4,
+         {out_frames, out_height, out_width, out_channels}},
+    };
+    rc = CHECK(stream, "conv3d", operands);
+    return rc ? rc : stream->device->ops->conv3d(stream, &p);
+}
+
+/* ---- norms, rope ---- */
+
+int sora_op_layer_norm(struct sora_stream *stream, const struct sora_layer_norm *params)
+{
+    const struct sora_layer_norm *p = params;
+    int64_t n = p->in.shape[0], c = p->in.shape[1];
+    const struct operand operands[] = {
+        {"in", &p->in, TYPES_F32, OPERAND_SAME, 2, {n, c}},
+        {"weight", &p->weight, TYPES_FLOAT, OPERAND_OPTIONAL, 1, {c}},
+        {"bias", &p->bias, TYPES_FLOAT, OPERAND_OPTIONAL, 1, {c}},
+        {"scale", &p->scale, TYPES_F32, OPERAND_OPTIONAL, 1, {c}},
+        {"shift", &p->shift, TYPES_F32, OPERAND_OPTIONAL, 1, {c}},
+        {"out", &p->out, TYPES_F32, OPERAND_OUT, 2, {n, c}},
+    };
+    int rc = CHECK(stream, "layer_norm", operands);
+    if (rc)
+        return rc;
+    if (sora_tensor_present(&p->weight) != sora_tensor_present(&p->bias))
+        return reject("layer_norm", "weight_and_bias", "one_is_absent");
+    if (sora_tensor_present(&p->scale) != sora_tensor_present(&p->shift))
+        return reject("layer_norm", "scale_and_shift", "one_is_absent");
+    return stream->device->ops->layer_norm(stream, params);
+}
+
+int sora_op_rms_norm(struct sora_stream *stream, const struct sora_rms_norm *params)
+{
+    const struct sora_rms_norm *p = params;
+    int64_t n = p->in.shape[0], c = p->in.shape[1];
+    const struct operand operands[] = {
+        {"in", &p->in, TYPES_F32, OPERAND_SAME, 2, {n, c}},
+        {"weight", &p->weight, TYPES_FLOAT, 0, 1, {c}},
+        {"out", &p->out, TYPES_F32, OPERAND_OUT, 2, {n, c}},
+    };
+    int rc = CHECK(stream, "rms_norm", operands);
+    if (rc)
+        return rc;
+    if (p->kind != SORA_NORM_RMS && p->kind != SORA_NORM_L2)
+        return reject("rms_norm", "kind", "range");
+    if (p->activation != SORA_ACTIVATION_NONE && p->activation != SORA_ACTIVATION_SILU)
+        return reject("rms_norm", "activation", "range");
+    return stream->device->ops->rms_norm(stream, params);
+}
+
+int sora_op_rope(struct sora_stream *stream, const struct sora_tensor *x,
+                 const struct sora_tensor *cos_table, const struct sora_tensor *sin_table)
+{
+    int64_t n = x->shape[0], heads = x->shape[1], size = x->shape[2];
+    const struct operand operands[] = {
+        {"cos", cos_table, TYPES_F32, 0, 2, {n, size / 2}},
+        {"sin", sin_table, TYPES_F32, 0, 2, {n, size / 2}},
+        {"x", x, TYPES_F32, OPERAND_OUT, 3, {n, heads, size}},
+    };
+    int rc = CHECK(stream, "rope", operands);
+    if (rc)
+        return rc;
+    if (size % 2)
+        return reject("rope", "x", "odd_head_size");
+    return stream->device->ops->rope(stream, x, cos_table, sin_table);
+}
+
+/* ---- elementwise and layout ---- */
+
+/* An operand of the shape of `like`. */
+static struct operand operand_like(const char *name, const struct sora_tensor *tensor,
+                                   unsigned types, int flags, const struct sora_tensor *like)
+{
+    struct operand operand = {name, tensor, types, flags, like->rank, {0}};
+    memcpy(operand.shape, like->shape, sizeof(operand.shape));
+    return operand;
+}
+
+int sora_op_activation(struct sora_stream *stream, enum sora_activation activation,
+                       const struct sora_tensor *in, const struct sora_tensor *out)
+{
+    const struct operand operands[] = {
+        operand_like("in", in, TYPES_F32, OPERAND_SAME, in),
+        operand_like("out", out, TYPES_F32, OPERAND_OUT, in),
+    };
+    int rc = CHECK(stream, "activation", operands);
+    if (rc)
+        return rc;
+    if (!activation_valid(activation))
+        return reject("activation", "activation", "range");
+    return stream->device->ops->activation(stream, activation, in, out);
+}
+
+int sora_op_combine(struct sora_stream *stream, const struct sora_combine *params)
+{
+    static const char *const names[SORA_COMBINE_MAX] = {"term0", "term1", "term2", "term3"};
+    if (params->count < 1 || params->count > SORA_COMBINE_MAX)
+        return reject("combine", "count", "range");
+    struct operand operands[SORA_COMBINE_MAX + 1];
+    for (int i = 0; i < params->count; i++)
+        operands[i] =
+            operand_like(names[i], &params->terms[i], TYPES_F32, OPERAND_SAME, &params->terms[0]);
+    operands[params->count] =
+        operand_like("out", &params->out, TYPES_F32, OPERAND_OUT, &params->terms[0]);
+    int rc = operands_check(stream, "combine", operands, params->count + 1);
+    return rc ? rc : stream->device->ops->combine(stream, params);
+}
+
+int sora_op_affine(struct sora_stream *stream, const struct sora_tensor *in,
+                   const struct sora_tensor *scale, const struct sora_tensor *shift,
+                   const struct sora_tensor *out)
+{
+    int64_t channels =
+        in->rank >= 1 && in->rank <= SORA_TENSOR_RANK_MAX ? in->shape[in->rank - 1] : 0;
+    const struct operand operands[] = {
+        operand_like("in", in, TYPES_F32, OPERAND_SAME, in),
+        {"scale", scale, TYPES_F32, 0, 1, {channels}},
+        {"shift", shift, TYPES_F32, 0, 1, {channels}},
+        operand_like("out", out, TYPES_F32, OPERAND_OUT, in),
+    };
+    int rc = CHECK(stream, "affine", operands);
+    return rc ? rc : stream->device->ops->affine(stream, in, scale, shift, out);
+}
+
+int sora_op_gather_rows(struct sora_stream *stream, const struct sora_tensor *table,
+                        const struct sora_tensor *ids, const struct sora_tensor *out)
+{
+    int64_t rows = table->shape[0], channels = table->shape[1], count = ids->shape[0];
+    const struct operand operands[] = {
+        {"table", table, TYPES_FLOAT, 0, 2, {rows, channels}},
+        {"ids", ids, TYPE_BIT(I32), 0, 1, {count}},
+        {"out", out, TYPES_F32, OPERAND_OUT, 2, {count, channels}},
+    };
+    int rc = CHECK(stream, "gather_rows", operands);
+    return rc ? rc : stream->device->ops->gather_rows(stream, table, ids, out);
+}
+
+int sora_op_permute(struct sora_stream *stream, const struct sora_tensor *in, const int *order,
+                    const struct sora_tensor *out)
+{
+    struct operand target = operand_like("out", out, 1u << (out->dtype & 31), OPERAND_OUT, in);
+    unsigned seen = 0;
+    for (int i = 0; i < in->rank && i < SORA_TENSOR_RANK_MAX; i++) {
+        if (order[i] < 0 || order[i] >= in->rank || (seen & (1u << order[i])))
+            return reject("permute", "order", "no_permutation");
+        seen |= 1u << order[i];
+        target.shape[i] = in->shape[order[i]];
+    }
+    const struct operand operands[] = {operand_like("in", in, TYPES_ANY, 0, in), target};
+    int rc = CHECK(stream, "permute", operands);
+    if (rc)
+        return rc;
+    if (in->dtype != out->dtype)
+        return reject("permute", "out", "dtype");
+    return stream->device->ops->permute(stream, in, order, out);
+}
+
+int sora_op_to_rgb8(struct sora_stream *stream, const struct sora_tensor *in,
+                    const struct sora_tensor *out)
+{
+    const struct operand operands[] = {
+        operand_like("in", in, TYPES_F32, 0, in),
+        operand_like("out", out, TYPE_BIT(U8), OPERAND_OUT, in),
+    };
+    int rc = CHECK(stream, "to_rgb8", operands);
+    return rc ? rc : stream->device->ops->to_rgb8(stream, in, out);
+}
+
+int sora_device_all_finite(struct sora_stream *stream, const struct sora_tensor *tensor,
+                           bool *out_finite)
+{
+    const struct operand operands[] = {operand_like("tensor", tensor, TYPES_F32, 0, tensor)};
+    int rc = CHECK(stream, "all_finite", operands);
+    return rc ? rc : stream->device->ops->all_finite(stream, tensor, out_finite);
+}
+
+/* ---- copies ---- */
+
+int sora_tensor_upload(struct sora_stream *stream, const struct sora_tensor *tensor,
+                       const void *data)
+{
+    const struct operand operands[] = {
+        operand_like("tensor", tensor, TYPES_ANY, OPERAND_OUT, tensor)};
+    int rc = CHECK(stream, "upload", operands);
+    if (rc)
+        return rc;
+    return data ? stream->device->ops->tensor_upload(stream, tensor, data)
+                : reject("upload", "data", "absent");
+}
+
+int sora_tensor_download(struct sora_stream *stream, const struct sora_tensor *tensor,
+                         void *out_data)
+{
+    const struct operand operands[] = {operand_like("tensor", tensor, TYPES_ANY, 0, tensor)};
+    int rc = CHECK(stream, "download", operands);
+    if (rc)
+        return rc;
+    return out_data ? stream->device->ops->tensor_download(stream, tensor, out_data)
+                    : reject("download", "data", "absent");
+}
+
+int sora_op_copy(struct sora_stream *stream, const struct sora_tensor *from,
+                 const struct sora_tensor *to)
+{
+    const struct operand operands[] = {
+        operand_like("from", from, TYPES_ANY, 0, from),
+        operand_like("to", to, TYPES_ANY, OPERAND_OUT, from),
+    };
+    int rc = CHECK(stream, "copy", operands);
+    if (rc)
+        return rc;
+    if (from->dtype != to->dtype)
+        return reject("copy", "to", "dtype");
+    return stream->device->ops->copy(stream, from, to);
+}
+
+int sora_op_fill(struct sora_stream *stream, const struct sora_tensor *tensor, float value)
+{
+    const struct operand operands[] = {
+        operand_like("tensor", tensor, TYPES_F32, OPERAND_OUT, tensor)};
+    int rc = CHECK(stream, "fill", operands);
+    return rc ? rc : stream->device->ops->fill(stream, tensor, value);
+}
+
+int sora_op_convert(struct sora_stream *stream, const struct sora_tensor *from,
+                    const struct sora_tensor *to)
+{
+    const struct operand operands[] = {
+        operand_like("from", from, TYPES_FLOAT, 0, from),
+        operand_like("to", to, TYPES_FLOAT, OPERAND_OUT, from),
+    };
+    int rc = CHECK(stream, "convert", operands);
+    return rc ? rc : stream->device->ops->convert(stream, from, to);
+}
+
+/* ---- objects ---- */
+
+void sora_device_destroy(struct sora_device **device)
+{
+    if (device && *device) {
+        (*device)->ops->device_destroy(*device);
+        *device = NULL;
+    }
+}
+
+void sora_device_caps(const struct sora_device *device, struct sora_device_caps *out_caps)
+{
+    device->ops->device_caps(device, out_caps);
+}
+
+int sora_buffer_create(struct sora_device *device, size_t size, struct sora_buffer **out_buffer)
+{
+    if (size < 1)
+        return reject("buffer_create", "size", "zero");
+    return device->ops->buffer_create(device, size, out_buffer);
+}
+
+int sora_buffer_import(struct sora_device *device, const void *data, size_t size,
+                       struct sora_buffer **out_buffer)
+{
+    if (!data || size < 1)
+        return reject("buffer_import", data ? "size" : "data", data ? "zero" : "absent");
+    return device->ops->buffer_import(device, data, size, out_buffer);
+}
+
+void sora_buffer_destroy(struct sora_buffer **buffer)
+{
+    if (buffer && *buffer) {
+        (*buffer)->device->ops->buffer_destroy(*buffer);
+        *buffer = NULL;
+    }
+}
+
+size_t sora_buffer_size(const struct sora_buffer *buffer)
+{
+    return buffer->size;
+}
+
+int sora_tensor_create(struct sora_device *device, enum sora_dtype dtype, int rank,
+                       const int64_t *shape, struct sora_buffer **out_buffer,
+                       struct sora_tensor *out_tensor)
+{
+    struct sora_tensor tensor = sora_tensor_make(NULL, 0, dtype, rank, shape);
+    int rc = sora_buffer_create(device, sora_tensor_size(&tensor), &tensor.buffer);
+    if (rc)
+        return rc;
+    *out_buffer = tensor.buffer;
+    *out_tensor = tensor;
+    return 0;
+}
+
+int sora_stream_create(struct sora_device *device, struct sora_stream **out_stream)
+{
+    return device->ops->stream_create(device, out_stream);
+}
+
+void sora_stream_destroy(struct sora_stream **stream)
+{
+    if (stream && *stream) {
+        (*stream)->device->ops->stream_destroy(*stream);
+        *stream = NULL;
+    }
+}
+
+int sora_stream_wait(struct sora_stream *stream)
+{
+    return stream->device->ops->stream_wait(stream);
+}
+
+struct sora_device *sora_stream_device(const struct sora_stream *stream)
+{
+    return stream->device;
+}
+
+int sora_event_create(struct sora_device *device, struct sora_event **out_event)
+{
+    return device->ops->event_create(device, out_event);
+}
+
+void sora_event_destroy(struct sora_event **event)
+{
+    if (event && *event) {
+        (*event)->device->ops->event_destroy(*event);
+        *event = NULL;
+    }
+}
+
+int sora_event_record(struct sora_event *event, struct sora_stream *stream)
+{
+    if (event->device != stream->device)
+        return reject("event_record", "event", "other_device");
+    return event->device->ops->event_record(event, stream);
+}
+
+int sora_event_wait(struct sora_event *event)
+{
+    return event->device->ops->event_wait(event);
+}
+
+int sora_stream_wait_event(struct sora_stream *stream, struct sora_event *event)
+{
+    if (event->device != stream->device)
+        return reject("stream_wait_event", "event", "other_device");
+    return stream->device->ops->stream_wait_event(stream, event);
+}
