@@ -2,12 +2,21 @@
  * VAE: AutoencoderKLWan, video to latents and back, streaming in time.
  *
  * The model is owned by whoever opened it and borrows the device; a coder (encoder or decoder
- * state) borrows the model. One thread at a time. Calls block until their result is on the host.
+ * state) borrows the model. One thread at a time for a model and all its coders. Calls block until
+ * their result is on the host.
  *
  * Frames on the host: [T,H,W,3] f32 in [-1,1] or u8 RGB. Latents on the host: frame-major [T,C,h,w]
  * f32 in the transformer's normalised space, (mu - mean) / std. The first latent of a shot is 1
  * frame, every later one `temporal_factor` frames. A decoder works one latent per inner pass, so
- * any split of the stream gives the same bits, and memory does not depend on the length.
+ * any split of the stream gives the same bits, and memory does not depend on the length: a coder
+ * takes all of its device memory when it is created.
+ *
+ * Architecture: Wan 2.1 (T. Wan et al., "Wan: Open and Advanced Large-Scale Video Generative
+ * Models", 2025, section 4.1) with any number of levels. Convolutions are causal in time; each one
+ * keeps the last frames of its input on the device, so that streaming equals coding the whole
+ * video at once. Two exceptions of that architecture are kept: the first latent skips the
+ * convolutions in time that double (or halve) the frame rate, and those start without a past at
+ * the second latent.
  */
 #ifndef SORA_MODEL_VAE_H
 #define SORA_MODEL_VAE_H
@@ -31,9 +40,15 @@ struct sora_vae_config {
     float latents_mean[SORA_VAE_CHANNELS_MAX], latents_std[SORA_VAE_CHANNELS_MAX];
 };
 
-/* Opens component directory `dir` (class AutoencoderKLWan; is_residual or patch_size of the later
- * variants are refused by name). Weights of the half that is not used are not packed until needed.
- */
+/* Opens component directory `dir`: config.json of class AutoencoderKLWan and its safetensors.
+ * Config keys and ranges: base_dim and decoder_base_dim (absent or null: base_dim) 1..1024, z_dim
+ * 1..64, dim_mult 2..8 values of 1..16, num_res_blocks 1..16, temperal_downsample one flag per
+ * level but the last, latents_mean and latents_std z_dim numbers each. Absent keys have the
+ * published Wan 2.1 values. Refused with UNSUPPORTED, by name: is_residual, patch_size over 1,
+ * attn_scales, in_channels or out_channels other than 3 (Wan 2.2 and image variants).
+ *
+ * All tensors of both halves are checked here (errors of sora_weights_get name them); a half's
+ * weights are packed for the device when its first coder is created, and stay until destroy. */
 int sora_vae_open(const char *dir, struct sora_device *device, struct sora_vae **out_vae,
                   struct sora_fault *fault);
 void sora_vae_destroy(struct sora_vae **vae);
@@ -42,7 +57,8 @@ const struct sora_vae_config *sora_vae_config(const struct sora_vae *vae);
 /* ---- streaming decode ---- */
 struct sora_vae_decoder;
 
-/* Latent height and width, 1..1024. */
+/* Latent height and width, 1..1024. Errors: LIMIT, UNSUPPORTED (attention heads too large for the
+ * device), MEMORY with the bytes needed. */
 int sora_vae_decoder_create(struct sora_vae *vae, int height, int width,
                             struct sora_vae_decoder **out_decoder, struct sora_fault *fault);
 void sora_vae_decoder_destroy(struct sora_vae_decoder **decoder);
@@ -50,20 +66,52 @@ void sora_vae_decoder_destroy(struct sora_vae_decoder **decoder);
 void sora_vae_decoder_reset(struct sora_vae_decoder *decoder);
 
 /* Decodes the next latent, host [C,h,w]. Writes 1 or temporal_factor frames: *out_count says how
- * many. Either output may be NULL. out_frames: f32 [temporal_factor,H,W,3], clamped to [-1,1];
- * out_rgb: u8 of the same shape. Errors: NUMERIC when a frame is not finite, MEMORY, DEVICE. */
+ * many. Any output may be NULL (a warm-up latent needs none). out_frames: f32
+ * [temporal_factor,H,W,3], clamped to [-1,1]; out_rgb: u8 of the same shape. Errors: NUMERIC when
+ * the latent or a frame is not finite (named by its index since the reset), DEVICE; after an error
+ * the decoder must be reset. */
 int sora_vae_decoder_next(struct sora_vae_decoder *decoder, const float *latent, float *out_frames,
                           uint8_t *out_rgb, int *out_count, struct sora_fault *fault);
 
 /* ---- streaming encode ---- */
 struct sora_vae_encoder;
+
+/* Frame height and width in pixels: multiples of spatial_factor, at most 1024 times it. Errors as
+ * for the decoder, INVALID for another size. */
 int sora_vae_encoder_create(struct sora_vae *vae, int frame_height, int frame_width,
                             struct sora_vae_encoder **out_encoder, struct sora_fault *fault);
 void sora_vae_encoder_destroy(struct sora_vae_encoder **encoder);
 void sora_vae_encoder_reset(struct sora_vae_encoder *encoder);
 /* The next 1 (first) or temporal_factor frames, host [n,H,W,3] f32, -> one latent (the posterior's
- * mode, normalised), host [C,h,w]. */
+ * mode, normalised), host [C,h,w]. Errors as for the decoder. */
 int sora_vae_encoder_next(struct sora_vae_encoder *encoder, const float *frames, float *out_latent,
                           struct sora_fault *fault);
+
+/* ---- planning, from the config alone ---- */
+
+/* What one coder takes on the device beside the weights, and what one latent costs. Operation
+ * counts are multiply-adds times two of convolutions, products and attention, zero padding
+ * included. */
+struct sora_vae_plan {
+    size_t cache_bytes;      /* past frames of the convolutions */
+    size_t activation_bytes; /* scratch of one pass */
+    size_t weight_bytes;     /* convolution weights of this half as packed f32, shared by coders */
+    double flops_first;      /* a shot's first latent: 1 frame */
+    double flops_next;       /* every later latent: temporal_factor frames */
+};
+
+/* Latent size; no allocation. Errors: LIMIT. */
+int sora_vae_decoder_plan(const struct sora_vae *vae, int height, int width,
+                          struct sora_vae_plan *out_plan, struct sora_fault *fault);
+/* Frame size in pixels. Errors: INVALID, LIMIT. */
+int sora_vae_encoder_plan(const struct sora_vae *vae, int frame_height, int frame_width,
+                          struct sora_vae_plan *out_plan, struct sora_fault *fault);
+
+/* Warm-up latents K: a decoder that starts at latent s-K of a shot (K >= 1) and drops the first
+ * 1 + temporal_factor*(K-1) frames gives the bits of the whole stream from latent s on. It follows
+ * from the structure: a 3-frame convolution reaches 2 frames back, a doubling of the frame rate
+ * starts anew at the second latent fed. 38 for the published Wan 2.1 VAE. Fewer give frames that
+ * are close, not equal: what is far back counts little. */
+int sora_vae_decoder_warmup(const struct sora_vae_config *config);
 
 #endif

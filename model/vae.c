@@ -1,0 +1,455 @@
+/*
+ * The VAE: opening, and the two streaming coders on top of sora_vae_coder.
+ *
+ * A coder's host side is here: latents are permuted and (de)normalised on the device, frames are
+ * checked, clamped and handed out.
+ */
+#include "model/vae.h"
+
+#include "model/vae_coder.h"
+#include "model/vae_config.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+#define LATENT_SIZE_MAX 1024
+
+struct sora_vae {
+    struct sora_device *device;
+    struct sora_vae_config config;
+    struct sora_checkpoint *checkpoint;
+    struct sora_weights *weights;
+    struct sora_vae_half decoder, encoder;
+    struct sora_buffer *statistics; /* four [C] tensors */
+    /* Latent to the model's space and back: x * scale + shift per channel. */
+    struct sora_tensor decode_scale, decode_shift, encode_scale, encode_shift;
+};
+
+/* Decoder and encoder are this one thing, used in one direction each. */
+struct stream_state {
+    struct sora_vae *vae;
+    struct sora_vae_coder *coder;
+    int64_t height, width; /* of latents */
+    int64_t latent_index;  /* since the reset, for messages */
+};
+struct sora_vae_decoder {
+    struct stream_state state;
+};
+struct sora_vae_encoder {
+    struct stream_state state;
+};
+
+/* ---- opening ---- */
+
+static int upload_statistics(struct sora_vae *vae)
+{
+    int64_t channels = vae->config.channels;
+    float values[4][SORA_VAE_CHANNELS_MAX];
+    for (int i = 0; i < channels; i++) {
+        double mean = vae->config.latents_mean[i], std = vae->config.latents_std[i];
+        values[0][i] = (float)std;
+        values[1][i] = (float)mean;
+        values[2][i] = (float)(1 / std);
+        values[3][i] = (float)(-mean / std);
+    }
+    struct sora_stream *stream = NULL;
+    int error = sora_buffer_create(vae->device, 4 * sora_vae_bytes(channels), &vae->statistics);
+    if (!error)
+        error = sora_stream_create(vae->device, &stream);
+    struct sora_tensor *tensors[] = {&vae->decode_scale, &vae->decode_shift, &vae->encode_scale,
+                                     &vae->encode_shift};
+    for (int i = 0; !error && i < 4; i++) {
+        *tensors[i] = sora_tensor_make(vae->statistics, (size_t)i * sora_vae_bytes(channels),
+                                       SORA_DTYPE_F32, 1, &channels);
+        error = sora_tensor_upload(stream, tensors[i], values[i]);
+    }
+    sora_stream_destroy(&stream);
+    return error;
+}
+
+static int find_weights(struct sora_vae *vae, struct sora_fault *fault)
+{
+    struct sora_vae_blocks blocks = {0};
+    int error = sora_vae_blocks_init_decoder(&blocks, &vae->config);
+    if (!error)
+        error = sora_vae_half_init(&vae->decoder, &blocks, vae->weights, fault);
+    if (!error)
+        error = sora_vae_blocks_init_encoder(&blocks, &vae->config);
+    if (!error)
+        error = sora_vae_half_init(&vae->encoder, &blocks, vae->weights, fault);
+    sora_vae_blocks_fini(&blocks);
+    return error;
+}
+
+int sora_vae_open(const char *dir, struct sora_device *device, struct sora_vae **out_vae,
+                  struct sora_fault *fault)
+{
+    struct sora_vae *vae = calloc(1, sizeof(*vae));
+    if (!vae)
+        return sora_fault_set(fault, SORA_E_MEMORY, "VAE: out of memory");
+    vae->device = device;
+    int error = sora_vae_config_read(dir, &vae->config, fault);
+    if (!error)
+        error = sora_checkpoint_open(dir, &vae->checkpoint, fault);
+    if (!error)
+        error = sora_weights_create(vae->checkpoint, device, &vae->weights, fault);
+    if (!error)
+        error = find_weights(vae, fault);
+    if (!error)
+        error = upload_statistics(vae);
+    if (error) {
+        sora_vae_destroy(&vae);
+        return sora_fault_set(fault, error, "VAE %s: %s", dir, sora_error_text(error));
+    }
+    *out_vae = vae;
+    return SORA_OK;
+}
+
+void sora_vae_destroy(struct sora_vae **vae)
+{
+    if (!*vae)
+        return;
+    sora_buffer_destroy(&(*vae)->statistics);
+    sora_vae_half_fini(&(*vae)->encoder);
+    sora_vae_half_fini(&(*vae)->decoder);
+    sora_weights_destroy(&(*vae)->weights);
+    sora_checkpoint_destroy(&(*vae)->checkpoint);
+    free(*vae);
+    *vae = NULL;
+}
+
+const struct sora_vae_config *sora_vae_config(const struct sora_vae *vae)
+{
+    return &vae->config;
+}
+
+/* ---- sizes ---- */
+
+static int check_latent_size(int height, int width, struct sora_fault *fault)
+{
+    if (height >= 1 && height <= LATENT_SIZE_MAX && width >= 1 && width <= LATENT_SIZE_MAX)
+        return SORA_OK;
+    return sora_fault_set(fault, SORA_E_LIMIT,
+                          "VAE: the latent size %dx%d is outside 1x1 to %dx%d: choose another "
+                          "frame size",
+                          width, height, LATENT_SIZE_MAX, LATENT_SIZE_MAX);
+}
+
+/* Frame size to latent size. */
+static int check_frame_size(const struct sora_vae *vae, int *height, int *width,
+                            struct sora_fault *fault)
+{
+    int factor = vae->config.spatial_factor;
+    if (*height < 1 || *width < 1 || *height % factor || *width % factor)
+        return sora_fault_set(fault, SORA_E_INVALID,
+                              "VAE: the frame size %dx%d must be a multiple of %d both ways",
+                              *width, *height, factor);
+    *height /= factor;
+    *width /= factor;
+    return check_latent_size(*height, *width, fault);
+}
+
+/* Extent before the first block of a pass with `frames` frames at that place. */
+static struct sora_vae_extent pass_extent(int64_t frames, int64_t height, int64_t width)
+{
+    return (struct sora_vae_extent){frames, height, width};
+}
+
+int sora_vae_decoder_plan(const struct sora_vae *vae, int height, int width,
+                          struct sora_vae_plan *out_plan, struct sora_fault *fault)
+{
+    int error = check_latent_size(height, width, fault);
+    if (error)
+        return error;
+    struct sora_vae_extent extent = pass_extent(1, height, width);
+    sora_vae_blocks_plan(&vae->decoder.blocks, extent, extent, out_plan);
+    return SORA_OK;
+}
+
+int sora_vae_encoder_plan(const struct sora_vae *vae, int frame_height, int frame_width,
+                          struct sora_vae_plan *out_plan, struct sora_fault *fault)
+{
+    int height = frame_height, width = frame_width;
+    int error = check_frame_size(vae, &height, &width, fault);
+    if (error)
+        return error;
+    sora_vae_blocks_plan(&vae->encoder.blocks, pass_extent(1, frame_height, frame_width),
+                         pass_extent(vae->config.temporal_factor, frame_height, frame_width),
+                         out_plan);
+    return SORA_OK;
+}
+
+/* ---- coders ---- */
+
+static int check_device(const struct sora_vae *vae, const struct sora_vae_half *half,
+                        const struct sora_vae_plan *plan, struct sora_fault *fault)
+{
+    struct sora_device_caps caps;
+    sora_device_caps(vae->device, &caps);
+    for (int i = 0; i < half->blocks.count; i++) {
+        const struct sora_vae_block *block = &half->blocks.items[i];
+        if (block->kind == SORA_VAE_ATTENTION && block->in > caps.head_size_max)
+            return sora_fault_set(fault, SORA_E_UNSUPPORTED,
+                                  "VAE: %s has one head of %d channels; the device can do %lld",
+                                  block->name, block->in, (long long)caps.head_size_max);
+    }
+    uint64_t needed = (uint64_t)plan->cache_bytes + plan->activation_bytes +
+                      (half->packed ? 0 : plan->weight_bytes);
+    if (needed > caps.memory_total)
+        return sora_fault_set(fault, SORA_E_MEMORY,
+                              "VAE: %.1f GB are needed for this frame size, the device has %.1f "
+                              "GB: choose a smaller size",
+                              (double)needed / 1e9, (double)caps.memory_total / 1e9);
+    return SORA_OK;
+}
+
+static int create_state(struct stream_state *state, struct sora_vae *vae,
+                        struct sora_vae_half *half, struct sora_vae_extent extent,
+                        struct sora_fault *fault)
+{
+    struct sora_vae_plan plan;
+    struct sora_vae_extent first = extent;
+    first.frames = 1;
+    sora_vae_blocks_plan(&half->blocks, first, extent, &plan);
+    state->vae = vae;
+    int error = check_device(vae, half, &plan, fault);
+    if (error)
+        return error;
+    bool packed = half->packed;
+    error = sora_vae_half_pack(half, vae->device, fault);
+    if (error)
+        return error;
+    if (!packed) /* the stored form is read again only for the other half */
+        sora_checkpoint_release_pages(vae->checkpoint);
+    error = sora_vae_coder_create(vae->device, half, extent, &state->coder);
+    if (error)
+        return sora_fault_set(fault, error, "VAE: %.1f GB of device memory could not be taken: %s",
+                              (double)(plan.cache_bytes + plan.activation_bytes) / 1e9,
+                              sora_error_text(error));
+    return SORA_OK;
+}
+
+static void reset_state(struct stream_state *state)
+{
+    sora_vae_coder_reset(state->coder);
+    state->latent_index = 0;
+}
+
+/* The innermost sentence stays; an operation's bare code gets one here. */
+static int failed(const struct stream_state *state, const char *half, int error,
+                  struct sora_fault *fault)
+{
+    return sora_fault_set(fault, error, "VAE %s: latent %lld: %s", half,
+                          (long long)state->latent_index, sora_error_text(error));
+}
+
+int sora_vae_decoder_create(struct sora_vae *vae, int height, int width,
+                            struct sora_vae_decoder **out_decoder, struct sora_fault *fault)
+{
+    int error = check_latent_size(height, width, fault);
+    if (error)
+        return error;
+    struct sora_vae_decoder *decoder = calloc(1, sizeof(*decoder));
+    if (!decoder)
+        return sora_fault_set(fault, SORA_E_MEMORY, "VAE decoder: out of memory");
+    decoder->state.height = height;
+    decoder->state.width = width;
+    error = create_state(&decoder->state, vae, &vae->decoder, pass_extent(1, height, width), fault);
+    if (error)
+        sora_vae_decoder_destroy(&decoder);
+    else
+        *out_decoder = decoder;
+    return error;
+}
+
+void sora_vae_decoder_destroy(struct sora_vae_decoder **decoder)
+{
+    if (*decoder)
+        sora_vae_coder_destroy(&(*decoder)->state.coder);
+    free(*decoder);
+    *decoder = NULL;
+}
+
+void sora_vae_decoder_reset(struct sora_vae_decoder *decoder)
+{
+    reset_state(&decoder->state);
+}
+
+static bool all_finite(const float *values, int64_t count)
+{
+    float sum = 0;
+    for (int64_t i = 0; i < count; i++)
+        sum += values[i] * 0.0f; /* NaN for an infinity or NaN */
+    return sum == 0;
+}
+
+/* Uploads a latent and brings it into the model's space, [1,h,w,C] in region 0. */
+static int upload_latent(const struct stream_state *state, const float *latent,
+                         struct sora_tensor *out_latent)
+{
+    int64_t channels = state->vae->config.channels, h = state->height, w = state->width;
+    struct sora_stream *stream = sora_vae_coder_stream(state->coder);
+    struct sora_tensor planes =
+        sora_vae_coder_scratch(state->coder, 1, SORA_DTYPE_F32, SORA_SHAPE(channels, h * w));
+    struct sora_tensor pixels =
+        sora_vae_coder_scratch(state->coder, 0, SORA_DTYPE_F32, SORA_SHAPE(h * w, channels));
+    int error = sora_tensor_upload(stream, &planes, latent);
+    if (!error)
+        error = sora_op_permute(stream, &planes, (const int[]){1, 0}, &pixels);
+    if (!error)
+        error = sora_op_affine(stream, &pixels, &state->vae->decode_scale,
+                               &state->vae->decode_shift, &pixels);
+    *out_latent = sora_tensor_reshape(&pixels, SORA_SHAPE(1, h, w, channels));
+    return error;
+}
+
+/* Names the first frame of [T,H,W,3] that is not finite. */
+static int check_frames(const struct stream_state *state, const struct sora_tensor *frames,
+                        struct sora_fault *fault)
+{
+    struct sora_stream *stream = sora_vae_coder_stream(state->coder);
+    for (int64_t i = 0; i < frames->shape[0]; i++) {
+        struct sora_tensor frame = sora_tensor_slice(frames, i, 1);
+        bool finite = false;
+        int error = sora_device_all_finite(stream, &frame, &finite);
+        if (error)
+            return error;
+        if (!finite)
+            return sora_fault_set(fault, SORA_E_NUMERIC,
+                                  "VAE decoder: frame %lld of latent %lld is not finite: the "
+                                  "weights or the latent are damaged",
+                                  (long long)i, (long long)state->latent_index);
+    }
+    return SORA_OK;
+}
+
+static int hand_out(const struct stream_state *state, const struct sora_tensor *frames, int region,
+                    float *out_frames, uint8_t *out_rgb)
+{
+    struct sora_stream *stream = sora_vae_coder_stream(state->coder);
+    int error = SORA_OK;
+    if (out_rgb) {
+        struct sora_tensor rgb = sora_vae_coder_scratch(state->coder, region + 1, SORA_DTYPE_U8,
+                                                        frames->rank, frames->shape);
+        error = sora_op_to_rgb8(stream, frames, &rgb);
+        if (!error)
+            error = sora_tensor_download(stream, &rgb, out_rgb);
+    }
+    if (error || !out_frames)
+        return error;
+    error = sora_tensor_download(stream, frames, out_frames);
+    int64_t count = error ? 0 : sora_tensor_count(frames);
+    for (int64_t i = 0; i < count; i++)
+        out_frames[i] = fminf(fmaxf(out_frames[i], -1.0f), 1.0f);
+    return error;
+}
+
+int sora_vae_decoder_next(struct sora_vae_decoder *decoder, const float *latent, float *out_frames,
+                          uint8_t *out_rgb, int *out_count, struct sora_fault *fault)
+{
+    struct stream_state *state = &decoder->state;
+    if (!all_finite(latent, state->vae->config.channels * state->height * state->width))
+        return sora_fault_set(fault, SORA_E_NUMERIC,
+                              "VAE decoder: latent %lld is not finite before decoding",
+                              (long long)state->latent_index);
+    struct sora_tensor in, frames;
+    int region = 0;
+    int error = upload_latent(state, latent, &in);
+    if (!error)
+        error = sora_vae_coder_run(state->coder, &in, &frames, &region);
+    if (!error)
+        error = check_frames(state, &frames, fault);
+    if (!error)
+        error = hand_out(state, &frames, region, out_frames, out_rgb);
+    if (error)
+        return failed(state, "decoder", error, fault);
+    state->latent_index++;
+    if (out_count)
+        *out_count = (int)frames.shape[0];
+    return SORA_OK;
+}
+
+int sora_vae_encoder_create(struct sora_vae *vae, int frame_height, int frame_width,
+                            struct sora_vae_encoder **out_encoder, struct sora_fault *fault)
+{
+    int height = frame_height, width = frame_width;
+    int error = check_frame_size(vae, &height, &width, fault);
+    if (error)
+        return error;
+    struct sora_vae_encoder *encoder = calloc(1, sizeof(*encoder));
+    if (!encoder)
+        return sora_fault_set(fault, SORA_E_MEMORY, "VAE encoder: out of memory");
+    encoder->state.height = height;
+    encoder->state.width = width;
+    error =
+        create_state(&encoder->state, vae, &vae->encoder,
+                     pass_extent(vae->config.temporal_factor, frame_height, frame_width), fault);
+    if (error)
+        sora_vae_encoder_destroy(&encoder);
+    else
+        *out_encoder = encoder;
+    return error;
+}
+
+void sora_vae_encoder_destroy(struct sora_vae_encoder **encoder)
+{
+    if (*encoder)
+        sora_vae_coder_destroy(&(*encoder)->state.coder);
+    free(*encoder);
+    *encoder = NULL;
+}
+
+void sora_vae_encoder_reset(struct sora_vae_encoder *encoder)
+{
+    reset_state(&encoder->state);
+}
+
+/* [1,h,w,C] in `region` to the transformer's space and the host's order. */
+static int download_latent(const struct stream_state *state, const struct sora_tensor *latent,
+                           int region, float *out_latent, struct sora_fault *fault)
+{
+    int64_t channels = state->vae->config.channels, count = state->height * state->width;
+    struct sora_stream *stream = sora_vae_coder_stream(state->coder);
+    struct sora_tensor pixels = sora_tensor_reshape(latent, SORA_SHAPE(count, channels));
+    struct sora_tensor planes = sora_vae_coder_scratch(state->coder, region + 1, SORA_DTYPE_F32,
+                                                       SORA_SHAPE(channels, count));
+    bool finite = false;
+    int error = sora_op_affine(stream, &pixels, &state->vae->encode_scale,
+                               &state->vae->encode_shift, &pixels);
+    if (!error)
+        error = sora_op_permute(stream, &pixels, (const int[]){1, 0}, &planes);
+    if (!error)
+        error = sora_device_all_finite(stream, &planes, &finite);
+    if (!error && !finite)
+        return sora_fault_set(fault, SORA_E_NUMERIC,
+                              "VAE encoder: latent %lld is not finite: the weights or the frames "
+                              "are damaged",
+                              (long long)state->latent_index);
+    return error ? error : sora_tensor_download(stream, &planes, out_latent);
+}
+
+int sora_vae_encoder_next(struct sora_vae_encoder *encoder, const float *frames, float *out_latent,
+                          struct sora_fault *fault)
+{
+    struct stream_state *state = &encoder->state;
+    int64_t factor = state->vae->config.spatial_factor;
+    int64_t count = sora_vae_coder_at_start(state->coder) ? 1 : state->vae->config.temporal_factor;
+    struct sora_tensor in =
+        sora_vae_coder_scratch(state->coder, 0, SORA_DTYPE_F32,
+                               SORA_SHAPE(count, state->height * factor, state->width * factor, 3));
+    if (!all_finite(frames, sora_tensor_count(&in)))
+        return sora_fault_set(fault, SORA_E_NUMERIC,
+                              "VAE encoder: the frames of latent %lld are not finite",
+                              (long long)state->latent_index);
+    struct sora_tensor latent;
+    int region = 0;
+    int error = sora_tensor_upload(sora_vae_coder_stream(state->coder), &in, frames);
+    if (!error)
+        error = sora_vae_coder_run(state->coder, &in, &latent, &region);
+    if (!error)
+        error = download_latent(state, &latent, region, out_latent, fault);
+    if (error)
+        return failed(state, "encoder", error, fault);
+    state->latent_index++;
+    return SORA_OK;
+}
