@@ -284,14 +284,8 @@ static int index_open_map(struct sora_checkpoint *checkpoint, const char *dir, j
 static int checkpoint_open_index(struct sora_checkpoint *checkpoint, const char *dir,
                                  const char *path, struct sora_fault *fault)
 {
-    char *text = NULL;
-    size_t size = 0;
-    int rc = sora_json_read_file(path, index_limits.size_max, &text, &size, fault);
-    if (rc)
-        return rc;
     json_t *index = NULL;
-    rc = sora_json_parse(text, size, sora_path_tail(path), &index_limits, &index, fault);
-    free(text);
+    int rc = sora_json_read_file(path, &index_limits, &index, fault);
     if (rc)
         return rc;
     rc = index_open_map(checkpoint, dir, index, sora_path_tail(path), fault);

@@ -24,13 +24,10 @@ struct sora_config {
 #define KEY_FAULT(config, code, key, format, ...)                                                  \
     sora_fault_set(fault, code, "%s: %s " format, (config)->label, key, __VA_ARGS__)
 
-int sora_config_parse(const char *text, size_t size, const char *label,
-                      struct sora_config **out_config, struct sora_fault *fault)
+/* Takes `object` in every case. */
+static int config_create(json_t *object, const char *label, struct sora_config **out_config,
+                         struct sora_fault *fault)
 {
-    json_t *object = NULL;
-    int rc = sora_json_parse(text, size, sora_path_tail(label), &config_limits, &object, fault);
-    if (rc)
-        return rc;
     struct sora_config *config = calloc(1, sizeof(*config));
     if (!config) {
         json_decref(object);
@@ -42,16 +39,19 @@ int sora_config_parse(const char *text, size_t size, const char *label,
     return SORA_OK;
 }
 
+int sora_config_parse(const char *text, size_t size, const char *label,
+                      struct sora_config **out_config, struct sora_fault *fault)
+{
+    json_t *object = NULL;
+    int rc = sora_json_parse(text, size, sora_path_tail(label), &config_limits, &object, fault);
+    return rc ? rc : config_create(object, label, out_config, fault);
+}
+
 int sora_config_open(const char *path, struct sora_config **out_config, struct sora_fault *fault)
 {
-    char *text = NULL;
-    size_t size = 0;
-    int rc = sora_json_read_file(path, config_limits.size_max, &text, &size, fault);
-    if (rc)
-        return rc;
-    rc = sora_config_parse(text, size, path, out_config, fault);
-    free(text);
-    return rc;
+    json_t *object = NULL;
+    int rc = sora_json_read_file(path, &config_limits, &object, fault);
+    return rc ? rc : config_create(object, path, out_config, fault);
 }
 
 void sora_config_destroy(struct sora_config **config)

@@ -2,13 +2,9 @@
  * grammar: it may count more than jansson would accept, never less. */
 #include "model/json_text.h"
 
-#include <errno.h>
-#include <fcntl.h>
-#include <stdint.h>
-#include <stdlib.h>
+#include "base/files.h"
+
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #define PATH_TAIL_SIZE 200
 
@@ -86,60 +82,16 @@ int sora_json_parse(const char *text, size_t size, const char *label,
     return SORA_OK;
 }
 
-static int json_read_all(int fd, char *text, size_t size, const char *path,
-                         struct sora_fault *fault)
+int sora_json_read_file(const char *path, const struct sora_json_limits *limits,
+                        json_t **out_object, struct sora_fault *fault)
 {
-    for (size_t done = 0; done < size;) {
-        ssize_t count = read(fd, text + done, size - done);
-        if (count < 0 && errno == EINTR)
-            continue;
-        if (count < 0)
-            return sora_fault_set(fault, SORA_E_IO, "%s: read failed: %s", sora_path_tail(path),
-                                  strerror(errno));
-        if (count == 0)
-            return sora_fault_set(fault, SORA_E_IO, "%s: became shorter while it was read",
-                                  sora_path_tail(path));
-        done += (size_t)count;
-    }
-    text[size] = 0;
-    return SORA_OK;
-}
-
-static int json_read_open(int fd, const char *path, size_t size_max, char **out_text,
-                          size_t *out_size, struct sora_fault *fault)
-{
-    struct stat status;
-    if (fstat(fd, &status) != 0)
-        return sora_fault_set(fault, SORA_E_IO, "%s: %s", sora_path_tail(path), strerror(errno));
-    if (!S_ISREG(status.st_mode))
-        return sora_fault_set(fault, SORA_E_FORMAT, "%s: is not a regular file",
-                              sora_path_tail(path));
-    if ((uint64_t)status.st_size > size_max)
-        return sora_fault_set(fault, SORA_E_LIMIT, "%s: has %lld bytes; the limit is %zu",
-                              sora_path_tail(path), (long long)status.st_size, size_max);
-    size_t size = (size_t)status.st_size;
-    char *text = malloc(size + 1);
-    if (!text)
-        return sora_fault_set(fault, SORA_E_MEMORY, "%s: out of memory", sora_path_tail(path));
-    int rc = json_read_all(fd, text, size, path, fault);
-    if (rc) {
-        free(text);
+    struct sora_bytes bytes;
+    int rc = sora_file_read(path, limits->size_max, &bytes, fault);
+    if (rc)
         return rc;
-    }
-    *out_text = text;
-    *out_size = size;
-    return SORA_OK;
-}
-
-int sora_json_read_file(const char *path, size_t size_max, char **out_text, size_t *out_size,
-                        struct sora_fault *fault)
-{
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    if (fd < 0)
-        return sora_fault_set(fault, sora_error_from_errno(errno), "%s: cannot be opened: %s",
-                              sora_path_tail(path), strerror(errno));
-    int rc = json_read_open(fd, path, size_max, out_text, out_size, fault);
-    close(fd);
+    rc = sora_json_parse((const char *)bytes.data, bytes.size, sora_path_tail(path), limits,
+                         out_object, fault);
+    sora_bytes_fini(&bytes);
     return rc;
 }
 

@@ -3,7 +3,8 @@
  *
  * jansson alone accepts nesting of 2,048 levels and multiplies memory by about 60 for arrays of
  * small numbers; here a first pass over the text counts levels and values before anything is
- * allocated. Used by this layer's readers only; no I/O, any thread may call.
+ * allocated. Used by this layer's readers only. Any thread may call; only
+ * sora_json_read_file blocks on disk.
  */
 #ifndef SORA_MODEL_JSON_TEXT_H
 #define SORA_MODEL_JSON_TEXT_H
@@ -25,10 +26,10 @@ int sora_json_parse(const char *text, size_t size, const char *label,
                     const struct sora_json_limits *limits, json_t **out_object,
                     struct sora_fault *fault);
 
-/* Reads all of a regular file of at most `size_max` bytes. Returns owned memory (free) with a NUL
- * after the text. Errors: NOT_FOUND, DENIED, FORMAT (not a regular file), LIMIT, IO, MEMORY. */
-int sora_json_read_file(const char *path, size_t size_max, char **out_text, size_t *out_size,
-                        struct sora_fault *fault);
+/* Reads and parses the file at `path` (at most limits->size_max bytes). Errors: as above and
+ * NOT_FOUND, DENIED, INVALID (a folder), IO, MEMORY. */
+int sora_json_read_file(const char *path, const struct sora_json_limits *limits,
+                        json_t **out_object, struct sora_fault *fault);
 
 /* The part of a path that still tells where it is in a one-line message: its last 200 bytes. */
 const char *sora_path_tail(const char *path);
