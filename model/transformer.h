@@ -44,9 +44,17 @@ int sora_transformer_context_create(struct sora_transformer *transformer, const 
                                     struct sora_transformer_context **out_context,
                                     struct sora_fault *fault);
 void sora_transformer_context_destroy(struct sora_transformer_context **context);
+/* Rows that every query attends to: count, plus 1 when count < text_rows. */
+int sora_transformer_context_keys(const struct sora_transformer_context *context);
 
 /* One forward pass. latents [T,in,H,W], T >= 1, H and W multiples of the patch; timestep in
- * [0,1000]; velocity [T,out,H,W] must not overlap latents. Errors: INVALID, MEMORY, DEVICE. */
+ * [0,1000]; velocity [T,out,H,W] must not overlap latents. Errors: INVALID, MEMORY, DEVICE.
+ *
+ * What depends on the timestep alone is kept until another timestep comes, so call the conditional
+ * and the unconditional forward of a step one after the other. The first call of a shape allocates
+ * sora_transformer_activation_size bytes unless an earlier shape had more, later calls allocate
+ * nothing. Successive forwards share that memory: before changing to another stream, wait for the
+ * last one. A NaN or infinity goes through; ask sora_device_all_finite. */
 struct sora_transformer_input {
     struct sora_tensor latents;
     const struct sora_transformer_context *context;
@@ -55,6 +63,19 @@ struct sora_transformer_input {
 int sora_transformer_forward(struct sora_transformer *transformer, struct sora_stream *stream,
                              const struct sora_transformer_input *input,
                              const struct sora_tensor *out_velocity, struct sora_fault *fault);
+
+/* Bytes of device memory for the activations of one forward of [T,C,H,W] latents; the weights and
+ * the contexts come on top. */
+size_t sora_transformer_activation_size(const struct sora_transformer *transformer, int latents,
+                                        int height, int width);
+
+/* The name of the first weight tensor that holds a NaN or an infinity, NULL when all are finite;
+ * for the message after a velocity was not finite, because it reads every weight. The name borrows
+ * the transformer. */
+const char *sora_transformer_find_nonfinite(const struct sora_transformer *transformer);
+
+/* Lets the system reclaim the mapped weights until the next forward. */
+void sora_transformer_release_pages(struct sora_transformer *transformer);
 
 /* Multiply-adds times two of one forward of [T,H,W] latents with `text_keys` attended text rows. */
 double sora_transformer_flops(const struct sora_transformer *transformer, int latents, int height,

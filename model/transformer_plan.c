@@ -1,0 +1,106 @@
+/*
+ * Activation memory: how large the arena is for one shape, and its rope tables.
+ *
+ * Fixed for the whole pass: rope tables, the residual stream and one row buffer of the same size.
+ * Above them, one at a time: patch columns; queries, keys and values; the feed-forward part's
+ * hidden rows (FFN_ROWS_MAX tokens at a time, so that long windows do not need gigabytes); the
+ * head's output.
+ */
+#include "model/rope.h"
+#include "model/transformer_parts.h"
+
+#include <stdlib.h>
+
+#define FFN_ROWS_MAX 2048
+
+static size_t floats(int64_t count)
+{
+    return sora_arena_cost(SORA_DTYPE_F32, count);
+}
+
+static size_t larger(size_t a, size_t b)
+{
+    return a > b ? a : b;
+}
+
+static struct sora_transformer_plan plan_make(const struct sora_transformer *transformer,
+                                              int latents, int height, int width)
+{
+    const struct sora_transformer_config *config = &transformer->config;
+    struct sora_transformer_plan plan = {
+        .frames = latents / config->patch_t,
+        .rows = height / config->patch_h,
+        .columns = width / config->patch_w,
+    };
+    int64_t n = (int64_t)plan.frames * plan.rows * plan.columns;
+    plan.tokens = n;
+    plan.ffn_rows = n < FFN_ROWS_MAX ? n : FFN_ROWS_MAX;
+    size_t part =
+        larger(floats(n * transformer->patch_in_width), 3 * floats(n * transformer->width));
+    part = larger(part, floats(plan.ffn_rows * config->ffn_width));
+    part = larger(part, floats(n * transformer->patch_out_width));
+    plan.size = 2 * floats(n * (config->head_size / 2)) + 2 * floats(n * transformer->width) + part;
+    return plan;
+}
+
+size_t sora_transformer_activation_size(const struct sora_transformer *transformer, int latents,
+                                        int height, int width)
+{
+    return plan_make(transformer, latents, height, width).size;
+}
+
+static int upload_rope(struct sora_transformer *transformer, struct sora_stream *stream)
+{
+    const struct sora_transformer_plan *plan = &transformer->plan;
+    const struct sora_rope_grid grid = {
+        .head_size = transformer->config.head_size,
+        .frames = plan->frames,
+        .rows = plan->rows,
+        .columns = plan->columns,
+    };
+    int64_t pairs = grid.head_size / 2;
+    int code = sora_arena_take(&transformer->arena, SORA_DTYPE_F32, SORA_SHAPE(plan->tokens, pairs),
+                               &transformer->rope_cos);
+    if (!code)
+        code = sora_arena_take(&transformer->arena, SORA_DTYPE_F32, SORA_SHAPE(plan->tokens, pairs),
+                               &transformer->rope_sin);
+    if (code)
+        return code;
+    size_t count = (size_t)(plan->tokens * pairs);
+    float *host = malloc(2 * count * sizeof(float));
+    if (!host)
+        return SORA_E_MEMORY;
+    sora_rope_tables(&grid, host, host + count);
+    code = sora_tensor_upload(stream, &transformer->rope_cos, host);
+    if (!code)
+        code = sora_tensor_upload(stream, &transformer->rope_sin, host + count);
+    free(host);
+    return code;
+}
+
+int sora_transformer_plan_set(struct sora_transformer *transformer, struct sora_stream *stream,
+                              int latents, int height, int width, struct sora_fault *fault)
+{
+    struct sora_transformer_plan plan = plan_make(transformer, latents, height, width);
+    const struct sora_transformer_plan *old = &transformer->plan;
+    if (old->tokens == plan.tokens && old->frames == plan.frames && old->rows == plan.rows)
+        return 0;
+    transformer->plan.tokens = 0;
+    /* Work of the last shape may still read the arena. */
+    int code = sora_stream_wait(stream);
+    sora_arena_rewind(&transformer->arena, 0);
+    if (!code)
+        code = sora_arena_reserve(&transformer->arena, transformer->device, plan.size);
+    if (!code) {
+        transformer->plan = plan;
+        code = upload_rope(transformer, stream);
+    }
+    if (code) {
+        transformer->plan.tokens = 0;
+        return sora_fault_set(fault, code,
+                              "transformer: %zu MiB for the activations of %dx%dx%d latents: %s",
+                              plan.size >> 20, latents, height, width, sora_error_text(code));
+    }
+    transformer->rope_mark = sora_arena_mark(&transformer->arena);
+    return 0;
+}
