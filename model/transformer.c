@@ -66,12 +66,15 @@ static int open_parts(struct sora_transformer *transformer, const char *dir,
     if (!code)
         code = sora_weights_create(transformer->checkpoint, transformer->device,
                                    &transformer->weights, fault);
+    if (!code)
+        code = sora_transformer_weights_load(transformer, fault);
     if (code)
         return code;
+    /* Only now: a config that lies about its sizes has been refused by a tensor's shape. */
     code = allocate_state(transformer);
     if (code)
         return sora_fault_set(fault, code, "transformer: %s", sora_error_text(code));
-    return sora_transformer_weights_load(transformer, fault);
+    return sora_transformer_tables_load(transformer, fault);
 }
 
 int sora_transformer_open(const char *dir, struct sora_device *device,

@@ -65,7 +65,7 @@ int sora_transformer_forward(struct sora_transformer *transformer, struct sora_s
                              const struct sora_tensor *out_velocity, struct sora_fault *fault);
 
 /* Bytes of device memory for the activations of one forward of [T,C,H,W] latents; the weights and
- * the contexts come on top. */
+ * the contexts come on top. SIZE_MAX for a shape that no forward takes. */
 size_t sora_transformer_activation_size(const struct sora_transformer *transformer, int latents,
                                         int height, int width);
 

@@ -95,9 +95,12 @@ struct sora_transformer_context {
 int sora_transformer_config_read(const char *dir, struct sora_transformer_config *out_config,
                                  struct sora_fault *fault);
 
-/* model/transformer_weights.c: finds every tensor of the open checkpoint. Fills the linears, the
- * blocks and `tables`; the caller's destroy frees them also after an error. */
+/* model/transformer_weights.c: finds the open checkpoint's linears and blocks. The caller's destroy
+ * frees them also after an error. */
 int sora_transformer_weights_load(struct sora_transformer *transformer, struct sora_fault *fault);
+
+/* The same for the modulation tables, which are widened into `tables`. */
+int sora_transformer_tables_load(struct sora_transformer *transformer, struct sora_fault *fault);
 
 /* model/transformer_time.c: brings `modulation` to this timestep. */
 int sora_transformer_time_set(struct sora_transformer *transformer, struct sora_stream *stream,

@@ -12,6 +12,7 @@
 #include <stdlib.h>
 
 #define FFN_ROWS_MAX 2048
+#define TOKENS_MAX (INT64_C(1) << 31) /* keeps every size below 2^62 */
 
 static size_t floats(int64_t count)
 {
@@ -23,6 +24,7 @@ static size_t larger(size_t a, size_t b)
     return a > b ? a : b;
 }
 
+/* size is SIZE_MAX and tokens 0 when the shape is beyond TOKENS_MAX or has no token. */
 static struct sora_transformer_plan plan_make(const struct sora_transformer *transformer,
                                               int latents, int height, int width)
 {
@@ -32,7 +34,12 @@ static struct sora_transformer_plan plan_make(const struct sora_transformer *tra
         .rows = height / config->patch_h,
         .columns = width / config->patch_w,
     };
-    int64_t n = (int64_t)plan.frames * plan.rows * plan.columns;
+    int64_t n = (int64_t)plan.frames * plan.rows;
+    if (n < 1 || plan.columns < 1 || n > TOKENS_MAX / plan.columns) {
+        plan.size = SIZE_MAX;
+        return plan;
+    }
+    n *= plan.columns;
     plan.tokens = n;
     plan.ffn_rows = n < FFN_ROWS_MAX ? n : FFN_ROWS_MAX;
     size_t part =
@@ -83,6 +90,10 @@ int sora_transformer_plan_set(struct sora_transformer *transformer, struct sora_
 {
     struct sora_transformer_plan plan = plan_make(transformer, latents, height, width);
     const struct sora_transformer_plan *old = &transformer->plan;
+    if (plan.size == SIZE_MAX)
+        return sora_fault_set(fault, SORA_E_LIMIT,
+                              "transformer: %dx%dx%d latents are more than %lld tokens", latents,
+                              height, width, (long long)TOKENS_MAX);
     if (old->tokens == plan.tokens && old->frames == plan.frames && old->rows == plan.rows)
         return 0;
     transformer->plan.tokens = 0;

@@ -94,16 +94,20 @@ static void load_tables(struct sora_loader *loader, struct sora_transformer *tra
     }
 }
 
-static int load_tables_now(struct sora_loader *loader, struct sora_transformer *transformer)
+int sora_transformer_tables_load(struct sora_transformer *transformer, struct sora_fault *fault)
 {
+    struct sora_loader loader = {.weights = transformer->weights, .fault = fault};
     struct sora_stream *stream = NULL;
     int code = sora_stream_create(transformer->device, &stream);
-    if (code)
-        return code;
-    load_tables(loader, transformer, stream);
-    code = sora_stream_wait(stream);
+    if (!code) {
+        load_tables(&loader, transformer, stream);
+        int waited = sora_stream_wait(stream);
+        code = loader.code ? loader.code : waited;
+    }
     sora_stream_destroy(&stream);
-    return loader->code ? loader->code : code;
+    return code ? sora_fault_set(fault, code, "transformer: reading the modulation tables: %s",
+                                 sora_error_text(code))
+                : 0;
 }
 
 int sora_transformer_weights_load(struct sora_transformer *transformer, struct sora_fault *fault)
@@ -119,10 +123,5 @@ int sora_transformer_weights_load(struct sora_transformer *transformer, struct s
         load_block(&loader, transformer, i, &transformer->blocks[i]);
     const struct sora_linear_shape head = {transformer->patch_out_width, transformer->width, false};
     sora_loader_linear(&loader, &transformer->head, &head, "proj_out");
-    if (loader.code)
-        return loader.code;
-    int code = load_tables_now(&loader, transformer);
-    return code ? sora_fault_set(fault, code, "transformer: reading the modulation tables: %s",
-                                 sora_error_text(code))
-                : 0;
+    return loader.code;
 }

@@ -80,8 +80,10 @@ static void test_equals_reference(void **state)
             struct sora_checkpoint *values = golden_open(scratch_path("values"), dir);
             snprintf(dir, sizeof(dir), GOLDEN_ROOT "/models/%s/text_encoder", models[i]);
             bench_open(&bench, dir, 2, (enum sora_cpu_path)path);
-            for (int prompt = 0; prompt < 5; prompt++)
-                check_prompt(&bench, models[i], values, prompt);
+            for (int prompt = 0; prompt < 5; prompt++) {
+                if (i == 0 || prompt != 3) /* the 512-token prompt is there once */
+                    check_prompt(&bench, models[i], values, prompt);
+            }
             bench_close(&bench);
             sora_checkpoint_destroy(&values);
         }

@@ -579,6 +579,9 @@ static void test_flops(void **state)
     assert_float_equal(sora_transformer_flops(bench.transformer, 3, 8, 10, 11), expected, 0.5);
     assert_true(sora_transformer_activation_size(bench.transformer, 3, 8, 10) >=
                 (size_t)(n * d * 4 * 5));
+    assert_true(sora_transformer_activation_size(bench.transformer, INT32_MAX, INT32_MAX,
+                                                 INT32_MAX) == SIZE_MAX);
+    assert_true(sora_transformer_activation_size(bench.transformer, 0, 8, 8) == SIZE_MAX);
     bench_close(&bench);
     fixture_fini(&fixture);
 }
