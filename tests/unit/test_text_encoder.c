@@ -68,10 +68,6 @@ static void test_equals_reference(void **state)
 {
     (void)state;
     static const char *const models[] = {"a_f32", "b_bf16", "c_f16", "d_mini"};
-    if (access(GOLDEN_ROOT "/index.json", R_OK)) {
-        print_message("skipped: tests/goldens holds no reference values\n");
-        skip();
-    }
     for (int path = SORA_CPU_PATH_AUTO; path <= SORA_CPU_PATH_PLAIN; path++) {
         for (size_t i = 0; i < sizeof(models) / sizeof(models[0]); i++) {
             char dir[256];
