@@ -88,6 +88,7 @@ class Recorder:
         file = self.out / path
         file.parent.mkdir(parents=True, exist_ok=True)
         save_file(tensors, file)
+        file.chmod(0o644)
         self.files[path] = {
             "kind": kind, "tolerance_relative_l2": TOLERANCES[kind], **about,
             "tensors": {k: {"dtype": str(v.dtype)[6:], "shape": list(v.shape)}

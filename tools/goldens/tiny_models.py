@@ -109,6 +109,7 @@ def save_weights(folder, stem, tensors, shards):
     tensors = {k: v.contiguous() for k, v in tensors.items()}
     if shards == 1:
         save_file(tensors, folder / f"{stem}.safetensors", metadata={"format": "pt"})
+        (folder / f"{stem}.safetensors").chmod(0o644)
         return
     names = list(tensors)
     total = sum(t.numel() * t.element_size() for t in tensors.values())
@@ -122,6 +123,7 @@ def save_weights(folder, stem, tensors, shards):
     for index, group in enumerate(groups):
         file = f"{stem}-{index + 1:05d}-of-{shards:05d}.safetensors"
         save_file({n: tensors[n] for n in group}, folder / file, metadata={"format": "pt"})
+        (folder / file).chmod(0o644)
         weight_map.update({n: file for n in group})
     index = {"metadata": {"total_size": total}, "weight_map": dict(sorted(weight_map.items()))}
     (folder / f"{stem}.safetensors.index.json").write_text(json.dumps(index, indent=1) + "\n")
@@ -168,6 +170,16 @@ def write_tokenizer(folder, spiece):
     (folder / "tokenizer_config.json").write_text(json.dumps(values) + "\n")
 
 
+def write_index(folder, scheduler):
+    index = {"_class_name": "WanPipeline", "_diffusers_version": "0.42.1",
+             "scheduler": ["diffusers", scheduler],
+             "text_encoder": ["transformers", "UMT5EncoderModel"],
+             "tokenizer": ["transformers", "T5TokenizerFast"],
+             "transformer": ["diffusers", "WanTransformer3DModel"],
+             "vae": ["diffusers", "AutoencoderKLWan"]}
+    (Path(folder) / "model_index.json").write_text(json.dumps(index, indent=2) + "\n")
+
+
 def build(name, folder, spiece, piece_count):
     """Writes one complete model directory and returns its configuration."""
     config, folder = CONFIGS[name], Path(folder)
@@ -203,11 +215,5 @@ def build(name, folder, spiece, piece_count):
 
     write_tokenizer(folder / "tokenizer", spiece)
     scheduler = write_scheduler(folder / "scheduler", config)
-    index = {"_class_name": "WanPipeline", "_diffusers_version": "0.42.1",
-             "scheduler": ["diffusers", scheduler],
-             "text_encoder": ["transformers", "UMT5EncoderModel"],
-             "tokenizer": ["transformers", "T5TokenizerFast"],
-             "transformer": ["diffusers", "WanTransformer3DModel"],
-             "vae": ["diffusers", "AutoencoderKLWan"]}
-    (folder / "model_index.json").write_text(json.dumps(index, indent=2) + "\n")
+    write_index(folder, scheduler)
     return config
