@@ -7,6 +7,7 @@
 #include "model/solver.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -313,6 +314,23 @@ static int inputs_check(const struct sora_sampler *s, int32_t window, const stru
     return SORA_OK;
 }
 
+static int nonfinite_fault(const struct sora_sampler *s, int32_t window,
+                           const struct sora_window *w, struct sora_fault *fault)
+{
+    const struct sora_denoiser *denoiser = &s->params.denoiser;
+    const char *weight = NULL;
+    if (denoiser->find_nonfinite)
+        weight = denoiser->find_nonfinite(denoiser->model);
+    char cause[200] = "lower the guidance or the shift";
+    if (weight)
+        snprintf(cause, sizeof(cause), "weight %.120s holds such a value", weight);
+    return sora_fault_set(fault, SORA_E_NUMERIC,
+                          "the prediction of window %d (latents %d to %d) at step %d of %d is not "
+                          "finite: %s",
+                          window, w->start, w->start + w->length - 1, s->step + 1,
+                          s->schedule.steps, cause);
+}
+
 int sora_sampler_predict(struct sora_sampler *s, int32_t window, struct sora_fault *fault)
 {
     if (!range_holds(sora_sampler_windows(s), window))
@@ -334,11 +352,7 @@ int sora_sampler_predict(struct sora_sampler *s, int32_t window, struct sora_fau
     if (rc)
         return device_fault(fault, rc, "the model failed");
     if (!finite)
-        return sora_fault_set(fault, SORA_E_NUMERIC,
-                              "the prediction of window %d (latents %d to %d) at step %d of %d is "
-                              "not finite: check the weights, or lower guidance or shift",
-                              window, w.start, w.start + w.length - 1, s->step + 1,
-                              s->schedule.steps);
+        return nonfinite_fault(s, window, &w, fault);
     for (int32_t f = w.payload_start; f < w.payload_end; f++)
         s->velocity_present[place + f - w.start] = true;
     return SORA_OK;

@@ -46,7 +46,10 @@ struct sora_denoiser {
      * latents and timestep. */
     int (*forward)(void *model, struct sora_stream *stream, const struct sora_denoiser_input *input,
                    const struct sora_tensor *out_velocity, struct sora_fault *fault);
-    void *model; /* handed to forward */
+    /* Optional: the name of a weight that holds a value that is not finite, NULL when all are
+     * finite. Asked once, for the message, when a prediction is not finite. */
+    const char *(*find_nonfinite)(void *model);
+    void *model; /* handed to both */
 };
 
 #define SORA_GUIDANCE_MAX 100.0

@@ -9,8 +9,6 @@
 #include <string.h>
 
 #define TRAIN_TIMESTEPS 1000
-#define SHIFT_MIN 0.01
-#define SHIFT_MAX 100.0
 
 static const char *const kind_names[SORA_SOLVER_KIND_COUNT] = {"unipc", "euler"};
 
@@ -159,10 +157,10 @@ int sora_schedule_init(const struct sora_schedule_params *params,
                               "%d sampling steps are outside 1..%d: change the step count",
                               params->steps, SORA_STEPS_MAX);
     double shift = params->shift == 0.0 ? SORA_SCHEDULE_SHIFT : params->shift;
-    if (!(shift >= SHIFT_MIN && shift <= SHIFT_MAX))
+    if (!(shift >= SORA_SCHEDULE_SHIFT_MIN && shift <= SORA_SCHEDULE_SHIFT_MAX))
         return sora_fault_set(fault, SORA_E_INVALID,
                               "a timestep shift of %g is outside %g..%g: change the shift", shift,
-                              SHIFT_MIN, SHIFT_MAX);
+                              SORA_SCHEDULE_SHIFT_MIN, SORA_SCHEDULE_SHIFT_MAX);
     memset(out_schedule, 0, sizeof(*out_schedule));
     out_schedule->solver = params->solver;
     out_schedule->steps = params->steps;

@@ -36,6 +36,8 @@ struct sora_schedule_params {
     double shift;  /* 0.01..100; 0 means 3 (the published default; larger videos take 5) */
 };
 #define SORA_SCHEDULE_SHIFT 3.0
+#define SORA_SCHEDULE_SHIFT_MIN 0.01
+#define SORA_SCHEDULE_SHIFT_MAX 100.0
 
 /* Coefficients of one step i, rounded from double. m_i = x_i - sigma_i v_i is the x0 prediction.
  * UniPC: corrected x_i = c0 x'_{i-1} + c1 m_{i-1} + c2 m_{i-2} + c3 m_i, x' the corrected sample of

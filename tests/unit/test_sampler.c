@@ -117,7 +117,7 @@ static struct sora_sampler_params params_of(struct fixture *f, int32_t first, in
                                         .width = W,
                                         .guidance = f->setup.guidance,
                                         .schedule = f->schedule,
-                                        .denoiser = {model_forward, &f->model}};
+                                        .denoiser = {.forward = model_forward, .model = &f->model}};
 }
 
 static struct sora_sampler *open_sampler(struct fixture *f, int32_t first, int32_t end)
@@ -416,6 +416,7 @@ static void test_not_finite(void **state)
     assert_int_equal(sora_sampler_step(s, &fault), SORA_OK);
     assert_int_equal(sora_sampler_step(s, &fault), SORA_E_NUMERIC);
     assert_non_null(strstr(fault.text, "window 0 (latents 0 to 8) at step 3 of 4"));
+    assert_non_null(strstr(fault.text, "lower the guidance"));
     sora_sampler_destroy(&s);
     close_fixture(&f);
 }

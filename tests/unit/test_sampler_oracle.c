@@ -208,7 +208,7 @@ static void fused_covariance(const struct prior *prior, const struct scheme *sch
         .width = PIXELS,
         .guidance = 1,
         .schedule = &levels,
-        .denoiser = {model_forward, &model}};
+        .denoiser = {.forward = model_forward, .model = &model}};
     struct sora_noise_params noise = {.timeline = params.timeline,
                                       .kind = scheme->noise,
                                       .amplitude = scheme->amplitude,
