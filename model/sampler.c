@@ -1,10 +1,8 @@
 /*
- * The step machine. Latents lie in one array that also holds the halo, so the input of a window is
- * a slice of it; predictions lie in one place per window, so a forward writes where fusion reads.
+ * The step machine: creation, plan, predict, fuse, update. What enters and leaves a sampler is in
+ * model/sampler_exchange.c.
  */
-#include "model/sampler.h"
-
-#include "model/solver.h"
+#include "model/sampler_parts.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -14,35 +12,6 @@
 #define CHANNELS_MAX 1024
 #define SIDE_MAX 4096
 #define ELEMENTS_MAX ((int64_t)1 << 40)
-
-struct sora_sampler {
-    struct sora_sampler_params params; /* shard resolved; schedule points to the copy below */
-    struct sora_schedule schedule;
-    struct sora_stream *stream;
-    struct sora_buffer *buffers[8];
-    int buffer_count;
-    struct sora_range span;         /* latents in x: the shard and the halo of both phases */
-    struct sora_tensor x;           /* [span, C,H,W] */
-    struct sora_solver_state state; /* [shard, C,H,W]; its x is a slice of x */
-    struct sora_tensor velocity;    /* [windows_max * L, C,H,W] */
-    struct sora_tensor unguided;    /* [L, C,H,W]; none when guidance is 1 */
-    struct sora_tensor fused;       /* [shard, C,H,W] */
-    bool *latent_present;           /* [span] */
-    bool *velocity_present;         /* [windows_max * L] */
-    int32_t windows_max;
-    int32_t step;
-    bool is_fused;
-};
-
-static int32_t range_size(struct sora_range range)
-{
-    return range.end - range.first;
-}
-
-static bool range_holds(struct sora_range range, int32_t value)
-{
-    return value >= range.first && value < range.end;
-}
 
 static bool is_done(const struct sora_sampler *s)
 {
@@ -83,12 +52,12 @@ static void plan_extent(struct sora_sampler *s)
     s->span = s->params.shard;
     for (int32_t phase = 0; phase < 2; phase++) {
         struct sora_range inputs = sora_timeline_shard_inputs(timeline, phase, s->params.shard);
-        if (range_size(inputs) > 0 && inputs.first < s->span.first)
+        if (sora_sampler_range_size(inputs) > 0 && inputs.first < s->span.first)
             s->span.first = inputs.first;
         if (inputs.end > s->span.end)
             s->span.end = inputs.end;
         int32_t windows =
-            range_size(sora_timeline_shard_covering(timeline, phase, s->params.shard));
+            sora_sampler_range_size(sora_timeline_shard_covering(timeline, phase, s->params.shard));
         if (windows > s->windows_max)
             s->windows_max = windows;
     }
@@ -108,9 +77,9 @@ static int take_tensor(struct sora_sampler *s, struct sora_device *device, int64
 
 static int take_tensors(struct sora_sampler *s, struct sora_device *device)
 {
-    int32_t owned = range_size(s->params.shard);
+    int32_t owned = sora_sampler_range_size(s->params.shard);
     int64_t places = (int64_t)s->windows_max * s->params.timeline.window_latents;
-    int rc = take_tensor(s, device, range_size(s->span), &s->x);
+    int rc = take_tensor(s, device, sora_sampler_range_size(s->span), &s->x);
     if (!rc)
         rc = take_tensor(s, device, places, &s->velocity);
     if (!rc)
@@ -143,16 +112,16 @@ int sora_sampler_create(struct sora_device *device, const struct sora_sampler_pa
         s->params.shard.end = params->timeline.latent_count;
     plan_extent(s);
     int64_t places = (int64_t)s->windows_max * params->timeline.window_latents;
-    int64_t latents = places + 5 * (int64_t)range_size(s->span);
+    int64_t latents = places + 5 * (int64_t)sora_sampler_range_size(s->span);
     int64_t elements = latents * params->channels * params->height * params->width;
     if (elements > ELEMENTS_MAX)
         rc = sora_fault_set(fault, SORA_E_LIMIT,
                             "sampling %d latents of %dx%d needs %lld values, more than %lld: "
                             "render a shorter or smaller video",
-                            range_size(s->params.shard), params->width, params->height,
+                            sora_sampler_range_size(s->params.shard), params->width, params->height,
                             (long long)elements, (long long)ELEMENTS_MAX);
     if (!rc) {
-        s->latent_present = calloc((size_t)range_size(s->span), sizeof(bool));
+        s->latent_present = calloc((size_t)sora_sampler_range_size(s->span), sizeof(bool));
         s->velocity_present = calloc((size_t)places, sizeof(bool));
         rc = s->latent_present && s->velocity_present ? SORA_OK : SORA_E_MEMORY;
     }
@@ -217,62 +186,16 @@ struct sora_range sora_sampler_inputs(const struct sora_sampler *s)
     return sora_timeline_shard_inputs(&s->params.timeline, s->step, s->params.shard);
 }
 
-static int device_fault(struct sora_fault *fault, int rc, const char *what)
-{
-    return rc ? sora_fault_set(fault, rc, "%s: %s", what, sora_error_text(rc)) : SORA_OK;
-}
-
-/* ---- latents ---- */
-
-static struct sora_tensor latent_tensor(const struct sora_sampler *s, int32_t latent)
-{
-    return sora_tensor_slice(&s->x, latent - s->span.first, 1);
-}
-
-int sora_sampler_put_latent(struct sora_sampler *s, int32_t latent, const float *values,
-                            struct sora_fault *fault)
-{
-    bool owned = range_holds(s->params.shard, latent);
-    if (owned && s->step > 0)
-        return sora_fault_set(fault, SORA_E_INVALID,
-                              "latent %d is owned here and starts at step 0, not at step %d",
-                              latent, s->step);
-    if (!owned && !range_holds(sora_sampler_inputs(s), latent))
-        return sora_fault_set(fault, SORA_E_INVALID,
-                              "latent %d is not read by the windows of shard [%d,%d) at step %d",
-                              latent, s->params.shard.first, s->params.shard.end, s->step);
-    if (s->latent_present[latent - s->span.first])
-        return SORA_OK;
-    struct sora_tensor tensor = latent_tensor(s, latent);
-    int rc = sora_tensor_upload(s->stream, &tensor, values);
-    if (!rc)
-        s->latent_present[latent - s->span.first] = true;
-    return device_fault(fault, rc, "a latent could not be put on the device");
-}
-
-int sora_sampler_get_latent(struct sora_sampler *s, int32_t latent, float *out_values,
-                            struct sora_fault *fault)
-{
-    if (!range_holds(s->params.shard, latent) || !s->latent_present[latent - s->span.first])
-        return sora_fault_set(fault, SORA_E_INVALID,
-                              "latent %d is not held by shard [%d,%d) at step %d", latent,
-                              s->params.shard.first, s->params.shard.end, s->step);
-    struct sora_tensor tensor = latent_tensor(s, latent);
-    int rc = sora_tensor_download(s->stream, &tensor, out_values);
-    return device_fault(fault, rc, "a latent could not be read from the device");
-}
-
 /* ---- predict ---- */
 
 /* Where the prediction of `window`'s latent `latent` lies. The window covers the shard. */
-static int64_t velocity_place(const struct sora_sampler *s, int32_t window, int32_t latent)
+int64_t sora_sampler_velocity_place(const struct sora_sampler *s, int32_t window, int32_t latent)
 {
     struct sora_window w = sora_timeline_window(&s->params.timeline, s->step, window);
     int32_t row = window - sora_sampler_covering(s).first;
     return (int64_t)row * s->params.timeline.window_latents + (latent - w.start);
 }
 
-/* v = v_u + g (v_c - v_u) with two roundings each, as the reference computes it. */
 static int window_forward(struct sora_sampler *s, const struct sora_window *w,
                           const struct sora_tensor *velocity, struct sora_fault *fault)
 {
@@ -333,12 +256,12 @@ static int nonfinite_fault(const struct sora_sampler *s, int32_t window,
 
 int sora_sampler_predict(struct sora_sampler *s, int32_t window, struct sora_fault *fault)
 {
-    if (!range_holds(sora_sampler_windows(s), window))
+    if (!sora_sampler_range_holds(sora_sampler_windows(s), window))
         return sora_fault_set(fault, SORA_E_INVALID,
                               "window %d of step %d does not belong to shard [%d,%d)", window,
                               s->step, s->params.shard.first, s->params.shard.end);
     struct sora_window w = sora_timeline_window(&s->params.timeline, s->step, window);
-    int64_t place = velocity_place(s, window, w.start);
+    int64_t place = sora_sampler_velocity_place(s, window, w.start);
     if (s->velocity_present[place + w.length - 1])
         return SORA_OK;
     int rc = inputs_check(s, window, &w, fault);
@@ -350,62 +273,12 @@ int sora_sampler_predict(struct sora_sampler *s, int32_t window, struct sora_fau
     if (!rc)
         rc = sora_device_all_finite(s->stream, &velocity, &finite);
     if (rc)
-        return device_fault(fault, rc, "the model failed");
+        return sora_sampler_device_fault(fault, rc, "the model failed");
     if (!finite)
         return nonfinite_fault(s, window, &w, fault);
     for (int32_t f = w.payload_start; f < w.payload_end; f++)
         s->velocity_present[place + f - w.start] = true;
     return SORA_OK;
-}
-
-/* ---- predictions that travel ---- */
-
-int sora_sampler_get_prediction(struct sora_sampler *s, int32_t window, int32_t latent,
-                                float *out_values, struct sora_fault *fault)
-{
-    bool known = range_holds(sora_sampler_windows(s), window);
-    if (known) {
-        struct sora_window w = sora_timeline_window(&s->params.timeline, s->step, window);
-        known = latent >= w.payload_start && latent < w.payload_end &&
-                s->velocity_present[velocity_place(s, window, latent)];
-    }
-    if (!known)
-        return sora_fault_set(fault, SORA_E_INVALID,
-                              "window %d of step %d has not predicted latent %d here", window,
-                              s->step, latent);
-    struct sora_tensor place =
-        sora_tensor_slice(&s->velocity, velocity_place(s, window, latent), 1);
-    int rc = sora_tensor_download(s->stream, &place, out_values);
-    return device_fault(fault, rc, "a prediction could not be read from the device");
-}
-
-int sora_sampler_put_prediction(struct sora_sampler *s, int32_t window, int32_t latent,
-                                const float *values, struct sora_fault *fault)
-{
-    struct sora_range wanted = {0, 0};
-    if (range_holds(sora_sampler_covering(s), window) &&
-        !range_holds(sora_sampler_windows(s), window))
-        wanted =
-            sora_timeline_halo_predictions(&s->params.timeline, s->step, window, s->params.shard);
-    if (!range_holds(wanted, latent))
-        return sora_fault_set(fault, SORA_E_INVALID,
-                              "shard [%d,%d) does not need latent %d of window %d at step %d",
-                              s->params.shard.first, s->params.shard.end, latent, window, s->step);
-    int64_t place = velocity_place(s, window, latent);
-    if (s->velocity_present[place])
-        return SORA_OK;
-    for (size_t i = 0; i < sora_sampler_latent_elements(s); i++) {
-        if (!isfinite(values[i]))
-            return sora_fault_set(fault, SORA_E_NUMERIC,
-                                  "the prediction of latent %d by window %d at step %d is not "
-                                  "finite",
-                                  latent, window, s->step);
-    }
-    struct sora_tensor tensor = sora_tensor_slice(&s->velocity, place, 1);
-    int rc = sora_tensor_upload(s->stream, &tensor, values);
-    if (!rc)
-        s->velocity_present[place] = true;
-    return device_fault(fault, rc, "a prediction could not be put on the device");
 }
 
 /* ---- fuse and update ---- */
@@ -417,7 +290,7 @@ static bool find_missing(const struct sora_sampler *s, int32_t *out_window, int3
         struct sora_range k;
         sora_timeline_covering(&s->params.timeline, s->step, f, &k.first, &k.end);
         for (; k.first < k.end; k.first++) {
-            if (!s->velocity_present[velocity_place(s, k.first, f)]) {
+            if (!s->velocity_present[sora_sampler_velocity_place(s, k.first, f)]) {
                 *out_window = k.first;
                 *out_latent = f;
                 return true;
@@ -444,7 +317,8 @@ static int fuse_latent(struct sora_sampler *s, int32_t latent)
     int rc = SORA_OK;
     for (int32_t k = windows.first; k < windows.end && !rc; k++) {
         sum.coefficients[sum.count] = sora_timeline_share(&s->params.timeline, s->step, k, latent);
-        sum.terms[sum.count++] = sora_tensor_slice(&s->velocity, velocity_place(s, k, latent), 1);
+        sum.terms[sum.count++] =
+            sora_tensor_slice(&s->velocity, sora_sampler_velocity_place(s, k, latent), 1);
         if (sum.count == SORA_COMBINE_MAX || k == windows.end - 1) {
             rc = sora_op_combine(s->stream, &sum);
             sum.count = 1;
@@ -468,16 +342,17 @@ int sora_sampler_fuse(struct sora_sampler *s, struct sora_fault *fault)
     for (int32_t f = s->params.shard.first; f < s->params.shard.end && !rc; f++)
         rc = fuse_latent(s, f);
     s->is_fused = !rc;
-    return device_fault(fault, rc, "predictions could not be fused");
+    return sora_sampler_device_fault(fault, rc, "predictions could not be fused");
 }
 
 /* Forgets what belongs to a step: predictions, foreign latents and, on a jump, owned ones. */
-static void step_begin(struct sora_sampler *s, int32_t step, bool keep_owned)
+void sora_sampler_begin_step(struct sora_sampler *s, int32_t step, bool keep_owned)
 {
     int64_t places = (int64_t)s->windows_max * s->params.timeline.window_latents;
     memset(s->velocity_present, 0, (size_t)places * sizeof(bool));
     for (int32_t f = s->span.first; f < s->span.end; f++)
-        s->latent_present[f - s->span.first] &= keep_owned && range_holds(s->params.shard, f);
+        s->latent_present[f - s->span.first] &=
+            keep_owned && sora_sampler_range_holds(s->params.shard, f);
     s->step = step;
     s->is_fused = false;
 }
@@ -489,8 +364,8 @@ int sora_sampler_update(struct sora_sampler *s, struct sora_fault *fault)
                               s->step);
     int rc = sora_solver_update(s->stream, &s->schedule, s->step, &s->state, &s->fused);
     if (!rc)
-        step_begin(s, s->step + 1, true);
-    return device_fault(fault, rc, "the solver step failed");
+        sora_sampler_begin_step(s, s->step + 1, true);
+    return sora_sampler_device_fault(fault, rc, "the solver step failed");
 }
 
 int sora_sampler_step(struct sora_sampler *s, struct sora_fault *fault)
@@ -504,43 +379,4 @@ int sora_sampler_step(struct sora_sampler *s, struct sora_fault *fault)
     if (!rc)
         rc = sora_sampler_update(s, fault);
     return rc;
-}
-
-/* ---- checkpoints ---- */
-
-size_t sora_sampler_state_elements(const struct sora_sampler *s)
-{
-    return (size_t)sora_solver_state_parts(s->schedule.solver) * sora_sampler_latent_elements(s);
-}
-
-int sora_sampler_get_state(struct sora_sampler *s, int32_t latent, float *out_values,
-                           struct sora_fault *fault)
-{
-    if (!range_holds(s->params.shard, latent) || !s->latent_present[latent - s->span.first])
-        return sora_fault_set(fault, SORA_E_INVALID,
-                              "shard [%d,%d) has no state of latent %d at step %d",
-                              s->params.shard.first, s->params.shard.end, latent, s->step);
-    struct sora_solver_state state =
-        sora_solver_state_slice(&s->state, latent - s->params.shard.first, 1);
-    int rc = sora_solver_export(s->stream, s->schedule.solver, s->step, &state, out_values);
-    return device_fault(fault, rc, "a checkpoint could not be read from the device");
-}
-
-int sora_sampler_put_state(struct sora_sampler *s, int32_t step, int32_t latent,
-                           const float *values, struct sora_fault *fault)
-{
-    if (!range_holds(s->params.shard, latent) || step < 0 || step > s->schedule.steps)
-        return sora_fault_set(fault, SORA_E_INVALID,
-                              "state of latent %d before step %d does not belong to shard [%d,%d) "
-                              "of %d steps",
-                              latent, step, s->params.shard.first, s->params.shard.end,
-                              s->schedule.steps);
-    if (step != s->step)
-        step_begin(s, step, false);
-    struct sora_solver_state state =
-        sora_solver_state_slice(&s->state, latent - s->params.shard.first, 1);
-    int rc = sora_solver_import(s->stream, s->schedule.solver, step, &state, values);
-    if (!rc)
-        s->latent_present[latent - s->span.first] = true;
-    return device_fault(fault, rc, "a checkpoint could not be put on the device");
 }

@@ -84,7 +84,7 @@ struct sora_range sora_sampler_inputs(const struct sora_sampler *sampler);
 /* x_t of a latent. Put: an owned latent at step 0 (its noise), or a foreign one that the windows of
  * the current step read; a value that is there already is left alone. Get: owned latents, before
  * update; after the last step this is the result. Errors: INVALID with latent, step and what would
- * be right; DEVICE. */
+ * be right; NUMERIC (a value put is not finite); DEVICE. */
 int sora_sampler_put_latent(struct sora_sampler *sampler, int32_t latent, const float *values,
                             struct sora_fault *fault);
 int sora_sampler_get_latent(struct sora_sampler *sampler, int32_t latent, float *out_values,
@@ -115,11 +115,12 @@ int sora_sampler_step(struct sora_sampler *sampler, struct sora_fault *fault);
 
 /* Checkpoints. The state of an owned latent before the current step, sora_sampler_state_elements
  * float32 values. To go on elsewhere: create with the same params, put_state of every owned latent
- * with the step they were taken at. Errors: INVALID, DEVICE. */
+ * with the step they were taken at. Errors: INVALID, NUMERIC, DEVICE. */
 size_t sora_sampler_state_elements(const struct sora_sampler *sampler);
 int sora_sampler_get_state(struct sora_sampler *sampler, int32_t latent, float *out_values,
                            struct sora_fault *fault);
-/* Moves the sampler to `step` when it stands elsewhere, forgetting all latents and predictions. */
+/* Moves the sampler to `step`, forgetting all latents when it stood elsewhere, and predictions and
+ * foreign latents in any case. */
 int sora_sampler_put_state(struct sora_sampler *sampler, int32_t step, int32_t latent,
                            const float *values, struct sora_fault *fault);
 

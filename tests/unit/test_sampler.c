@@ -452,6 +452,7 @@ static void test_order_of_calls(void **state)
     values[4] = NAN;
     assert_int_equal(sora_sampler_put_prediction(s, covering.first, 12, values, NULL),
                      SORA_E_NUMERIC);
+    assert_int_equal(sora_sampler_put_latent(s, inputs.first, values, NULL), SORA_E_NUMERIC);
     assert_false(sora_sampler_fusable(s));
     assert_int_equal(sora_sampler_put_state(s, 3, 12, values, NULL), SORA_E_INVALID);
     assert_int_equal(sora_sampler_put_state(s, 1, 26, values, NULL), SORA_E_INVALID);
