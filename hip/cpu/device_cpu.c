@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #define HEAD_SIZE_MAX 512
@@ -19,35 +20,24 @@ struct path_row {
     enum sora_cpu_path path;
     const char *name;
     const struct sora_device_ops *ops;
+    bool (*available)(void);
 };
 
-/* Best first. */
-static const struct path_row path_rows[] = {
-    {SORA_CPU_PATH_PLAIN, "plain", &sora_cpu_ops_plain},
-};
-#define PATH_COUNT (sizeof(path_rows) / sizeof(path_rows[0]))
+static const struct path_row *path_find(enum sora_cpu_path path);
 
-static bool path_available(enum sora_cpu_path path)
-{
-    return path == SORA_CPU_PATH_PLAIN;
-}
-
-static const struct path_row *path_find(enum sora_cpu_path path)
-{
-    for (size_t i = 0; i < PATH_COUNT; i++) {
-        if ((path == SORA_CPU_PATH_AUTO || path == path_rows[i].path) &&
-            path_available(path_rows[i].path))
-            return &path_rows[i];
-    }
-    return NULL;
-}
-
+/* Large memory is offered to the kernel for huge pages: the products walk it in strides that miss
+ * the address caches with small ones. */
 void *sora_cpu_alloc(size_t size)
 {
-    if (size > SIZE_MAX - SORA_CPU_ALIGNMENT)
+    const size_t huge = (size_t)2 << 20;
+    size_t alignment = size >= huge / 2 ? huge : SORA_CPU_ALIGNMENT;
+    if (size > SIZE_MAX - alignment)
         return NULL;
-    size = (size + SORA_CPU_ALIGNMENT - 1) / SORA_CPU_ALIGNMENT * SORA_CPU_ALIGNMENT;
-    return aligned_alloc(SORA_CPU_ALIGNMENT, size ? size : SORA_CPU_ALIGNMENT);
+    size = (size + alignment - 1) / alignment * alignment;
+    void *data = aligned_alloc(alignment, size ? size : alignment);
+    if (data && alignment == huge)
+        madvise(data, size, MADV_HUGEPAGE);
+    return data;
 }
 
 /* ---- scratch ---- */
@@ -371,7 +361,7 @@ int sora_cpu_device_create(const struct sora_cpu_params *params, struct sora_dev
     .tensor_download = cpu_tensor_download, .packed_destroy = cpu_packed_destroy,                  \
     .copy = sora_plain_copy, .fill = sora_plain_fill, .gather_rows = sora_plain_gather_rows
 
-const struct sora_device_ops sora_cpu_ops_plain = {
+static const struct sora_device_ops ops_plain = {
     COMMON_SLOTS,
     .convert = sora_plain_convert,
     .matmul = sora_plain_matmul,
@@ -388,3 +378,55 @@ const struct sora_device_ops sora_cpu_ops_plain = {
     .to_rgb8 = sora_plain_to_rgb8,
     .all_finite = sora_plain_all_finite,
 };
+
+#if SORA_CPU_X86
+
+#define FAST_SLOTS(set)                                                                            \
+    COMMON_SLOTS, .convert = sora_plain_convert, .matmul = sora_##set##_matmul,                    \
+                  .attention = sora_plain_attention, .packed_create = sora_plain_packed_create,    \
+                  .conv3d = sora_plain_conv3d, .layer_norm = sora_plain_layer_norm,                \
+                  .rms_norm = sora_plain_rms_norm, .rope = sora_plain_rope,                        \
+                  .activation = sora_plain_activation, .combine = sora_plain_combine,              \
+                  .affine = sora_plain_affine, .permute = sora_plain_permute,                      \
+                  .to_rgb8 = sora_plain_to_rgb8, .all_finite = sora_plain_all_finite
+
+static const struct sora_device_ops ops_avx2 = {FAST_SLOTS(avx2)};
+static const struct sora_device_ops ops_avx512 = {FAST_SLOTS(avx512)};
+
+static bool avx2_available(void)
+{
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+           __builtin_cpu_supports("f16c");
+}
+
+static bool avx512_available(void)
+{
+    return avx2_available() && __builtin_cpu_supports("avx512f") &&
+           __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
+           __builtin_cpu_supports("avx512vl");
+}
+
+#endif
+
+static bool always_available(void)
+{
+    return true;
+}
+
+/* Best first. */
+static const struct path_row path_rows[] = {
+#if SORA_CPU_X86
+    {SORA_CPU_PATH_AVX512, "avx512", &ops_avx512, avx512_available},
+    {SORA_CPU_PATH_AVX2, "avx2", &ops_avx2, avx2_available},
+#endif
+    {SORA_CPU_PATH_PLAIN, "plain", &ops_plain, always_available},
+};
+
+static const struct path_row *path_find(enum sora_cpu_path path)
+{
+    for (size_t i = 0; i < sizeof(path_rows) / sizeof(path_rows[0]); i++) {
+        if ((path == SORA_CPU_PATH_AUTO || path == path_rows[i].path) && path_rows[i].available())
+            return &path_rows[i];
+    }
+    return NULL;
+}

@@ -92,9 +92,6 @@ void *sora_cpu_alloc(size_t size);
 int sora_cpu_packed_alloc(struct sora_device *device, const struct sora_tensor *weight,
                           size_t count, struct sora_cpu_packed **out_packed);
 
-/* ---- slots that are the same for every path (device_cpu.c) ---- */
-extern const struct sora_device_ops sora_cpu_ops_plain;
-
 /* ---- plain operations, plain_*.c ---- */
 int sora_plain_copy(struct sora_stream *stream, const struct sora_tensor *from,
                     const struct sora_tensor *to);
@@ -127,5 +124,12 @@ int sora_plain_all_finite(struct sora_stream *stream, const struct sora_tensor *
 
 /* One value through an activation, with libm. */
 float sora_plain_activate(enum sora_activation activation, float x);
+
+/* ---- fast operations, folder fast/, compiled once per instruction set ---- */
+#define SORA_CPU_FAST_DECLARE(set)                                                                 \
+    int sora_##set##_matmul(struct sora_stream *stream, const struct sora_matmul *params);
+
+SORA_CPU_FAST_DECLARE(avx2)
+SORA_CPU_FAST_DECLARE(avx512)
 
 #endif

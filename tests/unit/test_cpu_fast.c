@@ -1,0 +1,162 @@
+/*
+ * Every fast path that this machine has against the plain operations, on random and edge shapes,
+ * and against itself with other thread counts: those results must be the same bits.
+ *
+ * One tolerance per operation (the table below), relative to the greatest magnitude of the plain
+ * result: sums of k products in another order differ by some roundings of their partial sums.
+ */
+#include "tests/unit/cpu_fixture.h"
+
+#include <string.h>
+
+/* Fills *out with the operation's result; `variant` is a row of the operation's own cases. */
+typedef void (*case_run)(struct fixture *fix, int variant, struct sora_tensor *out);
+
+struct operation {
+    const char *name;
+    case_run run;
+    int variants;
+    double tolerance; /* 0: the same bits */
+};
+
+static const enum sora_dtype float_types[] = {SORA_DTYPE_F32, SORA_DTYPE_F16, SORA_DTYPE_BF16};
+
+static void matmul_run(struct fixture *fix, int variant, struct sora_tensor *out)
+{
+    static const struct {
+        int64_t m, n, k;
+        float scale;
+    } shapes[] = {
+        {1, 1, 1, 1.0f},      {1, 37, 129, 1.0f},   {3, 16, 16, 1.0f},    {5, 33, 1, 1.0f},
+        {63, 70, 47, 1.0f},   {64, 64, 384, 1.0f},  {65, 31, 385, 1.0f},  {71, 257, 769, 1.0f},
+        {127, 300, 67, 1.0f}, {401, 513, 33, 1.0f}, {197, 96, 400, 1e4f}, {830, 17, 20, 1.0f},
+    };
+    const int64_t m = shapes[variant].m, n = shapes[variant].n, k = shapes[variant].k;
+    enum sora_dtype dtype = float_types[variant % 3];
+    *out = fixture_random(fix, SORA_DTYPE_F32, SORA_SHAPE(m, n), 9, 1.0f);
+    struct sora_matmul p = {
+        .a = fixture_random(fix, SORA_DTYPE_F32, SORA_SHAPE(m, k), 1, shapes[variant].scale),
+        .b = fixture_random(fix, dtype, SORA_SHAPE(n, k), 2, 1.0f),
+        .out = *out,
+        .activation = (enum sora_activation)(variant % 4),
+    };
+    if (variant % 2 == 0)
+        p.bias = fixture_random(fix, dtype, SORA_SHAPE(n), 3, 1.0f);
+    if (variant % 3 == 0)
+        p.factor = fixture_random(fix, SORA_DTYPE_F32, SORA_SHAPE(m, n), 4, 1.0f);
+    if (variant % 3 != 1)
+        p.gate = fixture_random(fix, SORA_DTYPE_F32, SORA_SHAPE(n), 5, 1.0f);
+    if (variant % 4 == 1)
+        p.residual = p.out; /* in place */
+    if (variant % 4 == 2)
+        p.residual = fixture_random(fix, SORA_DTYPE_F32, SORA_SHAPE(m, n), 6, 1.0f);
+    assert_int_equal(sora_op_matmul(fix->stream, &p), 0);
+}
+
+static const struct operation operations[] = {
+    {"matmul", matmul_run, 12, 2e-6},
+};
+#define OPERATION_COUNT (sizeof(operations) / sizeof(operations[0]))
+
+/* ---- comparison ---- */
+
+static void compare(const struct operation *operation, int variant, const float *expected,
+                    const float *got, int64_t count)
+{
+    double greatest = 0.0;
+    for (int64_t i = 0; i < count; i++)
+        greatest = isfinite(expected[i]) ? fmax(greatest, fabs((double)expected[i])) : greatest;
+    for (int64_t i = 0; i < count; i++) {
+        double difference = fabs((double)got[i] - (double)expected[i]);
+        bool good = operation->tolerance == 0.0 ? memcmp(&got[i], &expected[i], sizeof(float)) == 0
+                                                : difference <= operation->tolerance * greatest;
+        if (!good)
+            fail_msg("%s variant %d element %lld: %.9g instead of %.9g (allowed %g)",
+                     operation->name, variant, (long long)i, (double)got[i], (double)expected[i],
+                     operation->tolerance * greatest);
+    }
+}
+
+static float *result_of(enum sora_cpu_path path, int threads, const struct operation *operation,
+                        int variant, int64_t *out_count)
+{
+    struct fixture fix;
+    struct sora_tensor out;
+    fixture_init(&fix, path, threads);
+    operation->run(&fix, variant, &out);
+    float *values = fixture_read(&fix, &out);
+    *out_count = sora_tensor_count(&out);
+    fixture_fini(&fix);
+    return values;
+}
+
+static void operation_test(enum sora_cpu_path path, const struct operation *operation)
+{
+    static const int threads[] = {2, 3, 5};
+    for (int variant = 0; variant < operation->variants; variant++) {
+        int64_t count;
+        float *plain = result_of(SORA_CPU_PATH_PLAIN, 1, operation, variant, &count);
+        float *single = result_of(path, 1, operation, variant, &count);
+        compare(operation, variant, plain, single, count);
+        for (size_t i = 0; i < sizeof(threads) / sizeof(threads[0]); i++) {
+            float *several = result_of(path, threads[i], operation, variant, &count);
+            if (memcmp(single, several, (size_t)count * sizeof(float)) != 0)
+                fail_msg("%s variant %d differs with %d threads", operation->name, variant,
+                         threads[i]);
+            free(several);
+        }
+        free(plain);
+        free(single);
+    }
+}
+
+static void path_test(enum sora_cpu_path path)
+{
+    const struct sora_cpu_params params = {.thread_count = 1, .path = path};
+    struct sora_device *device = NULL;
+    if (sora_cpu_device_create(&params, &device, NULL) == SORA_E_UNSUPPORTED) {
+        print_message("skipped: this processor lacks the instruction set\n");
+        skip();
+    }
+    sora_device_destroy(&device);
+    for (size_t i = 0; i < OPERATION_COUNT; i++)
+        operation_test(path, &operations[i]);
+}
+
+static void test_avx2(void **state)
+{
+    (void)state;
+    path_test(SORA_CPU_PATH_AVX2);
+}
+
+static void test_avx512(void **state)
+{
+    (void)state;
+    path_test(SORA_CPU_PATH_AVX512);
+}
+
+/* The plain path's results do not depend on the thread count either. */
+static void test_plain_threads(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < OPERATION_COUNT; i++) {
+        for (int variant = 0; variant < operations[i].variants; variant++) {
+            int64_t count;
+            float *single = result_of(SORA_CPU_PATH_PLAIN, 1, &operations[i], variant, &count);
+            float *several = result_of(SORA_CPU_PATH_PLAIN, 3, &operations[i], variant, &count);
+            assert_memory_equal(single, several, (size_t)count * sizeof(float));
+            free(single);
+            free(several);
+        }
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_avx2),
+        cmocka_unit_test(test_avx512),
+        cmocka_unit_test(test_plain_threads),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
