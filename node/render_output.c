@@ -1,0 +1,261 @@
+/* Decodes the final latents frame by frame into every output of the job. */
+#include "node/render_output.h"
+
+#include "base/files.h"
+#include "base/timeline.h"
+#include "media/contact_sheet.h"
+#include "media/picture.h"
+#include "media/report.h"
+#include "media/video_writer.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define PATH_SIZE 4096
+#define REPORT_SIZE_MAX (16 << 20)
+
+/* What one render writes; absent outputs are NULL. */
+struct outputs {
+    const struct sora_render_job *job;
+    const struct sora_render_plan *plan;
+    struct sora_video_writer *video;
+    struct sora_contact_sheet *contact;
+    struct sora_report *report;
+    int frames_dumped;
+};
+
+static int check_path(const char *path, struct sora_fault *fault)
+{
+    struct sora_file_part part = {0};
+    int error = path ? sora_file_part_open(path, &part, fault) : 0;
+    if (path && !error)
+        sora_file_part_discard(&part);
+    return error;
+}
+
+int sora_render_output_check(const struct sora_render_job *job, struct sora_fault *fault)
+{
+    const char *const paths[] = {job->output, job->contact, job->report, job->dump_latents};
+    for (size_t i = 0; i < sizeof(paths) / sizeof(paths[0]); i++) {
+        int error = check_path(paths[i], fault);
+        if (error)
+            return error;
+    }
+    return 0;
+}
+
+/* Frames per second as a fraction: whole numbers as they are, others to a thousandth. */
+static void fps_fraction(double fps, int *out_number, int *out_divisor)
+{
+    double rounded = floor(fps + 0.5);
+    bool ntsc = fabs(fps - rounded * 1000 / 1001) < 0.005 && fabs(fps - rounded) > 1e-9;
+    *out_divisor = fabs(fps - rounded) < 1e-9 ? 1 : (ntsc ? 1001 : 1000);
+    *out_number =
+        *out_divisor == 1 ? (int)rounded : (int)floor((ntsc ? rounded : fps) * 1000 + 0.5);
+}
+
+static int open_video(const struct sora_render_output_params *params, struct outputs *outputs,
+                      struct sora_fault *fault)
+{
+    const struct sora_render_plan *plan = params->plan;
+    char seed[32], steps[32];
+    snprintf(seed, sizeof(seed), "%" PRIu64, plan->seed);
+    snprintf(steps, sizeof(steps), "%d", (int)plan->steps);
+    const struct sora_video_tag tags[] = {
+        {"title", params->job->prompt ? params->job->prompt : ""},
+        {"comment", "made by Sorafarm " SORA_VERSION},
+        {"sora_version", SORA_VERSION},
+        {"sora_model", params->model_name},
+        {"sora_seed", seed},
+        {"sora_steps", steps},
+    };
+    struct sora_video_writer_params writer = {
+        .path = params->job->output,
+        .width = plan->width,
+        .height = plan->height,
+        .crf = params->job->quality == SORA_SETTING_INT_UNSET ? 16 : (int)params->job->quality,
+        .thread_count = 1,
+        .tags = tags,
+        .tag_count = sizeof(tags) / sizeof(tags[0]),
+    };
+    fps_fraction(plan->fps, &writer.fps, &writer.fps_divisor);
+    return sora_video_writer_create(&writer, &outputs->video, fault);
+}
+
+static int open_contact(const struct sora_render_output_params *params, struct outputs *outputs,
+                        struct sora_fault *fault)
+{
+    const struct sora_render_plan *plan = params->plan;
+    struct sora_contact_sheet_params sheet = {
+        .width = plan->width,
+        .height = plan->height,
+        .frame_count = plan->frame_count,
+        .title = params->job->prompt,
+    };
+    fps_fraction(plan->fps, &sheet.fps, &sheet.fps_divisor);
+    return sora_contact_sheet_create(&sheet, &outputs->contact, fault);
+}
+
+static int32_t first_frame(int32_t latent, int factor)
+{
+    return latent == 0 ? 0 : 1 + (latent - 1) * factor;
+}
+
+/* Frames that neighbouring windows of even steps share. Returns their count. */
+static int find_overlaps(const struct sora_timeline_params *timeline, int factor,
+                         struct sora_report_overlap *overlaps, int capacity)
+{
+    int windows = sora_timeline_window_count(timeline, 0);
+    int count = 0;
+    for (int i = 0; i + 1 < windows && count < capacity; i++) {
+        struct sora_window left = sora_timeline_window(timeline, 0, i);
+        struct sora_window right = sora_timeline_window(timeline, 0, i + 1);
+        overlaps[count++] = (struct sora_report_overlap){first_frame(right.payload_start, factor),
+                                                         first_frame(left.payload_end, factor)};
+    }
+    return count;
+}
+
+static int open_report(const struct sora_render_output_params *params, struct outputs *outputs,
+                       struct sora_fault *fault)
+{
+    const struct sora_render_plan *plan = params->plan;
+    struct sora_report_overlap *overlaps = calloc(SORA_REPORT_OVERLAPS_MAX, sizeof(*overlaps));
+    if (!overlaps)
+        return sora_fault_set(fault, SORA_E_MEMORY, "out of memory for the report");
+    struct sora_report_params report = {
+        .width = plan->width,
+        .height = plan->height,
+        .frame_count = plan->frame_count,
+        .overlaps = overlaps,
+        .overlap_count =
+            find_overlaps(&plan->timeline, sora_vae_config(params->vae)->temporal_factor, overlaps,
+                          SORA_REPORT_OVERLAPS_MAX),
+    };
+    fps_fraction(plan->fps, &report.fps, &report.fps_divisor);
+    int error = sora_report_create(&report, &outputs->report, fault);
+    free(overlaps);
+    return error;
+}
+
+static int write_report(struct sora_report *report, const char *path, struct sora_fault *fault)
+{
+    struct sora_report_result result;
+    struct sora_bytes json;
+    sora_bytes_init(&json, REPORT_SIZE_MAX);
+    int error = sora_report_finish(report, &result, fault);
+    if (!error && sora_report_json(&result, &json))
+        error = sora_fault_set(fault, SORA_E_MEMORY, "out of memory for the report");
+    if (!error)
+        error = sora_file_write(path, json.data, json.size, fault);
+    sora_bytes_fini(&json);
+    return error;
+}
+
+/* Closes the outputs; unless all were finished, their files are removed. */
+static void close_outputs(struct outputs *outputs, bool failed)
+{
+    sora_video_writer_destroy(&outputs->video);
+    sora_contact_sheet_destroy(&outputs->contact);
+    sora_report_destroy(&outputs->report);
+    for (int i = 0; failed && i < outputs->frames_dumped; i++) {
+        char path[PATH_SIZE];
+        snprintf(path, sizeof(path), "%s/%06d.png", outputs->job->dump_frames, i);
+        unlink(path);
+    }
+}
+
+static int open_outputs(const struct sora_render_output_params *params, struct outputs *outputs,
+                        struct sora_fault *fault)
+{
+    const struct sora_render_job *job = params->job;
+    *outputs = (struct outputs){.job = job, .plan = params->plan};
+    int error = open_video(params, outputs, fault);
+    if (!error && job->contact)
+        error = open_contact(params, outputs, fault);
+    if (!error && job->report)
+        error = open_report(params, outputs, fault);
+    if (!error && job->dump_frames)
+        error = sora_file_make_dirs(job->dump_frames, fault);
+    return error;
+}
+
+static int dump_frame(struct outputs *outputs, const uint8_t *rgb, struct sora_fault *fault)
+{
+    char path[PATH_SIZE];
+    snprintf(path, sizeof(path), "%s/%06d.png", outputs->job->dump_frames, outputs->frames_dumped);
+    int error = sora_picture_write(path, outputs->plan->width, outputs->plan->height, rgb, fault);
+    if (!error)
+        outputs->frames_dumped++;
+    return error;
+}
+
+static int add_frame(struct outputs *outputs, const uint8_t *rgb, struct sora_fault *fault)
+{
+    int error = sora_video_writer_add(outputs->video, rgb, fault);
+    if (!error && outputs->contact)
+        sora_contact_sheet_add(outputs->contact, rgb);
+    if (!error && outputs->report)
+        sora_report_add(outputs->report, rgb);
+    if (!error && outputs->job->dump_frames)
+        error = dump_frame(outputs, rgb, fault);
+    return error;
+}
+
+static int finish_outputs(struct outputs *outputs, struct sora_fault *fault)
+{
+    int error = sora_video_writer_finish(outputs->video, fault);
+    if (!error && outputs->contact)
+        error = sora_contact_sheet_write(outputs->contact, outputs->job->contact, fault);
+    if (!error && outputs->report)
+        error = write_report(outputs->report, outputs->job->report, fault);
+    return error;
+}
+
+static int decode_all(const struct sora_render_output_params *params,
+                      struct sora_vae_decoder *decoder, struct outputs *outputs,
+                      struct sora_fault *fault)
+{
+    const struct sora_render_plan *plan = params->plan;
+    size_t frame_size = (size_t)plan->width * (size_t)plan->height * 3;
+    size_t latent_size =
+        (size_t)plan->channels * (size_t)plan->latent_height * (size_t)plan->latent_width;
+    int frames_max = sora_vae_config(params->vae)->temporal_factor;
+    uint8_t *rgb = malloc(frame_size * (size_t)frames_max);
+    if (!rgb)
+        return sora_fault_set(fault, SORA_E_MEMORY, "out of memory for decoded frames");
+    int error = 0;
+    for (int i = 0; !error && i < plan->timeline.latent_count; i++) {
+        int count = 0;
+        if (*params->control->cancelled)
+            error = sora_fault_set(fault, SORA_E_CANCELLED, "interrupted while decoding");
+        else
+            error = sora_vae_decoder_next(decoder, params->latents + (size_t)i * latent_size, NULL,
+                                          rgb, &count, fault);
+        for (int j = 0; !error && j < count; j++)
+            error = add_frame(outputs, rgb + (size_t)j * frame_size, fault);
+        sora_progress_update(params->control->progress, i + 1, plan->timeline.latent_count,
+                             "latents");
+    }
+    free(rgb);
+    return error;
+}
+
+int sora_render_output(const struct sora_render_output_params *params, struct sora_fault *fault)
+{
+    struct outputs outputs;
+    struct sora_vae_decoder *decoder = NULL;
+    int error = open_outputs(params, &outputs, fault);
+    if (!error)
+        error = sora_vae_decoder_create(params->vae, params->plan->latent_height,
+                                        params->plan->latent_width, &decoder, fault);
+    if (!error)
+        error = decode_all(params, decoder, &outputs, fault);
+    sora_vae_decoder_destroy(&decoder);
+    if (!error)
+        error = finish_outputs(&outputs, fault);
+    close_outputs(&outputs, error != 0);
+    return error;
+}

@@ -1,0 +1,91 @@
+/* Prompts to embedding rows. */
+#include "node/render_text.h"
+
+#include "model/tensor_file.h"
+#include "model/text_encoder.h"
+#include "model/tokenizer.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define PATH_SIZE 1024
+
+void sora_text_rows_fini(struct sora_text_rows *rows)
+{
+    free(rows->values);
+    *rows = (struct sora_text_rows){0};
+}
+
+static int encode_one(const struct sora_tokenizer *tokenizer, struct sora_text_encoder *encoder,
+                      const char *text, struct sora_text_rows *out_rows, struct sora_fault *fault)
+{
+    int32_t ids[SORA_PROMPT_TOKENS_MAX];
+    int count = 0;
+    int error = sora_tokenizer_encode(tokenizer, text, strlen(text), ids, &count, fault);
+    if (error)
+        return error;
+    struct sora_text_rows rows = {.count = count, .width = sora_text_encoder_width(encoder)};
+    rows.values = malloc((size_t)count * (size_t)rows.width * sizeof(float));
+    if (!rows.values)
+        return sora_fault_set(fault, SORA_E_MEMORY, "out of memory for %d text rows", count);
+    error = sora_text_encoder_encode(encoder, ids, count, rows.values, fault);
+    if (error)
+        sora_text_rows_fini(&rows);
+    else
+        *out_rows = rows;
+    return error;
+}
+
+int sora_render_text_encode(const struct sora_bundle *bundle, struct sora_device *device,
+                            const char *prompt, const char *negative,
+                            struct sora_text_rows *out_prompt, struct sora_text_rows *out_negative,
+                            struct sora_fault *fault)
+{
+    char path[PATH_SIZE];
+    struct sora_tokenizer *tokenizer = NULL;
+    struct sora_text_encoder *encoder = NULL;
+    struct sora_text_rows rows = {0};
+    sora_bundle_path(bundle, "tokenizer", path, sizeof(path));
+    int error = sora_tokenizer_open(path, &tokenizer, fault);
+    sora_bundle_path(bundle, "text_encoder", path, sizeof(path));
+    if (!error)
+        error = sora_text_encoder_open(path, device, &encoder, fault);
+    if (!error)
+        error = encode_one(tokenizer, encoder, prompt, &rows, fault);
+    if (!error && negative)
+        error = encode_one(tokenizer, encoder, negative, out_negative, fault);
+    if (error)
+        sora_text_rows_fini(&rows);
+    else
+        *out_prompt = rows;
+    sora_text_encoder_destroy(&encoder);
+    sora_tokenizer_destroy(&tokenizer);
+    return error;
+}
+
+int sora_render_text_read(const char *path, const char *name, int width,
+                          struct sora_text_rows *out_rows, struct sora_fault *fault)
+{
+    struct sora_array array = {0};
+    int error = sora_array_read(path, name, &array, fault);
+    if (error)
+        return error;
+    if (array.rank == 3 && array.shape[0] == 1) {
+        array.rank = 2;
+        array.shape[0] = array.shape[1];
+        array.shape[1] = array.shape[2];
+    }
+    if (array.rank != 2 || array.shape[1] != width || array.shape[0] > SORA_RENDER_TEXT_ROWS) {
+        error = sora_fault_set(fault, SORA_E_FORMAT,
+                               "%.300s: tensor %s has rank %d and width %d; expected up to %d rows "
+                               "of width %d",
+                               path, name, array.rank,
+                               array.rank > 0 ? (int)array.shape[array.rank - 1] : 0,
+                               SORA_RENDER_TEXT_ROWS, width);
+        sora_array_fini(&array);
+        return error;
+    }
+    *out_rows = (struct sora_text_rows){
+        .values = array.values, .count = (int)array.shape[0], .width = width};
+    return 0;
+}

@@ -1,0 +1,33 @@
+/*
+ * Text of a render: prompt and negative prompt to embedding rows, by the model's text encoder or
+ * from a file. Blocks while encoding. The rows are owned by the caller.
+ */
+#ifndef SORA_NODE_RENDER_TEXT_H
+#define SORA_NODE_RENDER_TEXT_H
+
+#include "hip/device.h"
+#include "node/render_job.h"
+
+/* Rows that the reference pads every prompt to. */
+#define SORA_RENDER_TEXT_ROWS 512
+
+/* [count, width] f32. */
+struct sora_text_rows {
+    float *values; /* owned */
+    int count, width;
+};
+void sora_text_rows_fini(struct sora_text_rows *rows);
+
+/* Opens tokenizer and text encoder of the bundle, encodes both texts and closes them again. With
+ * `negative` NULL only the prompt is encoded. */
+int sora_render_text_encode(const struct sora_bundle *bundle, struct sora_device *device,
+                            const char *prompt, const char *negative,
+                            struct sora_text_rows *out_prompt, struct sora_text_rows *out_negative,
+                            struct sora_fault *fault);
+
+/* Reads tensor `name` ([n,width] or [1,n,width]) of a safetensors file. Errors name file, tensor
+ * and expected width. */
+int sora_render_text_read(const char *path, const char *name, int width,
+                          struct sora_text_rows *out_rows, struct sora_fault *fault);
+
+#endif
