@@ -260,8 +260,9 @@ int sora_tokenizer_encode(const struct sora_tokenizer *tokenizer, const char *te
     sora_bytes_init(&cleaned, size * 16 + 64);
     int rc = sora_text_clean(text, size, "prompt", &cleaned, fault);
     if (!rc)
-        rc = sora_tokenizer_encode_cleaned(tokenizer, (const char *)cleaned.data, cleaned.size,
-                                           out_ids, out_count, fault);
+        rc =
+            sora_tokenizer_encode_cleaned(tokenizer, cleaned.data ? (const char *)cleaned.data : "",
+                                          cleaned.size, out_ids, out_count, fault);
     sora_bytes_fini(&cleaned);
     return rc;
 }
