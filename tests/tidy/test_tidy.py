@@ -65,6 +65,13 @@ class TidyTest(unittest.TestCase):
         found = self.find("headers", base__b_h=GUARD.format("uint8_t f(void);"))
         self.assertIn(("base/b.h", 3), found)
 
+    def test_headers_of_instruction_sets_get_their_options(self):
+        if tidy.platform.machine() not in ("x86_64", "AMD64"):
+            self.skipTest("those headers are x86-64 only")
+        text = GUARD.format("#ifndef SORA_SIMD_AVX512\n#error none\n#endif")
+        self.assertEqual(self.find("headers", hip__cpu__fast__a_h=text), [])
+        self.assertIn(("hip/b.h", 4), self.find("headers", hip__b_h=text))
+
     def test_file_size(self):
         self.assertEqual(self.find("file-size", base__a_c="\n" * 1000, base__a_h="\n" * 250), [])
         found = self.find("file-size", base__b_c="\n" * 1001, base__b_h="\n" * 251)

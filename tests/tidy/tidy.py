@@ -8,6 +8,7 @@ Python's standard library only. A tool that is missing skips its check with a pr
 """
 import argparse
 import os
+import platform
 import re
 import shutil
 import subprocess
@@ -31,7 +32,7 @@ LAYERS = {
 # Third-party headers and the one folder that may include them (docs/DEPENDENCIES.md).
 LIBRARIES = [
     ("cyaml/", ("base",)),
-    ("dnnl", ("hip/cpu",)),
+    ("dnnl", ("hip/cpu", "tools/bench")),  # benchmarks time it beside the project's own kernels
     ("oneapi/dnnl/", ("hip/cpu",)),
     ("jansson.h", ("model",)),
     ("sentencepiece", ("model",)),
@@ -61,6 +62,14 @@ SYSTEM_FOLDERS = ("sys/", "linux/", "arpa/", "net/", "netinet/")
 # Cores without I/O (docs/ARCHITECTURE.md): pure functions may use these headers and base/.
 CORES = ("scheduler/core/", "node/core/")
 CORE_HEADERS = set("limits stdbool stddef stdint inttypes string stdlib".split())
+
+# Headers of code that is compiled once per instruction set: (start of the name, compiler options).
+SIMD_COMMON = ["-mavx2", "-mfma", "-mf16c"]
+HEADER_OPTIONS = [
+    ("hip/cpu/fast/simd_avx2", ["-DSORA_SIMD_AVX2"] + SIMD_COMMON),
+    ("hip/cpu/fast/", ["-DSORA_SIMD_AVX512", "-mavx512f", "-mavx512bw", "-mavx512dq",
+                       "-mavx512vl"] + SIMD_COMMON),
+]
 
 FILE_LINES_MAX = 1000
 HEADER_LINES_MAX = 250
@@ -165,11 +174,14 @@ def check_headers(tree):
     if not compilers:
         skip("headers", "neither gcc nor clang found")
     jobs = [(n, c) for n in tree.with_suffix({".h"}) for c in compilers]
+    if platform.machine() not in ("x86_64", "AMD64"):
+        jobs = [(n, c) for n, c in jobs if not n.startswith(tuple(p for p, _ in HEADER_OPTIONS))]
 
     def compile_one(job):
         name, compiler = job
+        options = next((o for p, o in HEADER_OPTIONS if name.startswith(p)), [])
         command = [compiler, "-std=c11", "-D_GNU_SOURCE", "-DSORA_VERSION=\"0\"", "-I.", "-Wall",
-                   "-Wextra", "-Werror", "-fsyntax-only", "-x", "c", "-"]
+                   "-Wextra", "-Werror", "-fsyntax-only", "-x", "c", "-"] + options
         return job, subprocess.run(command, cwd=tree.root, input=f'#include "{name}"\n', text=True,
                                    capture_output=True, check=False)
 
