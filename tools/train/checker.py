@@ -1,4 +1,4 @@
-"""Judges videos by their pixels: object, colour, scene and time of a frame, motion of 33 frames.
+"""Judges videos by their pixels: object, colour, scene and time of a frame, motion of 17 frames.
 
 Two small networks, trained on frames that the generator draws (never on the model's output) and run
 here in numpy alone. Frames are shrunk to 96 x 60 in colour for what is seen and to 64 x 40 in grey
@@ -10,7 +10,7 @@ import scenes
 
 OBJECTS = scenes.OBJECTS + ("none",)
 HEADS = (("object", OBJECTS), ("colour", scenes.COLOURS), ("scene", scenes.SCENES), ("time", scenes.TIMES))
-MOTION_FRAMES, MOTION_STEP = 9, 4  # 33 frames, every fourth
+MOTION_FRAMES, MOTION_STEP = 9, 2  # 17 frames, every second
 DEFAULT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "checker.npz")
 
 
@@ -36,7 +36,7 @@ def look_input(frames):
 
 
 def motion_input(frames):
-    """9 frames, four apart -> [9, 40, 64]: grey, less its mean over time, times 4."""
+    """9 frames, two apart -> [9, 40, 64]: grey, less its mean over time, times 4."""
     grey = shrink(frames, 64, 40) @ np.asarray((0.299, 0.587, 0.114), np.float32)
     return (grey - grey.mean(axis=0, keepdims=True)) * 4
 
@@ -77,10 +77,12 @@ class Checker:
         return out
 
     def motion(self, frames):
-        """uint8 [>= 33, H, W, 3] -> (word, probability) of the first 33 frames."""
-        x = motion_input(frames[:MOTION_FRAMES * MOTION_STEP:MOTION_STEP][:MOTION_FRAMES])
-        x = self._features("motion", x[None])
-        p = _softmax(x @ self.w["motion.heads.motion.weight"].T + self.w["motion.heads.motion.bias"])[0]
+        """uint8 [>= 17, H, W, 3] -> (word, probability), mean over windows of 17 frames."""
+        span = (MOTION_FRAMES - 1) * MOTION_STEP + 1
+        starts = range(0, len(frames) - span + 1, span // 2)
+        x = np.stack([motion_input(frames[s:s + span:MOTION_STEP]) for s in starts])
+        x = self._features("motion", x)
+        p = _softmax(x @ self.w["motion.heads.motion.weight"].T + self.w["motion.heads.motion.bias"]).mean(axis=0)
         return scenes.MOTIONS[int(p.argmax())], float(p.max())
 
     def clip(self, frames):

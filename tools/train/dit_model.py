@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from diffusers import WanTransformer3DModel
 
-HEADS, HEAD, LAYERS, FFN, TEXT, ROWS = 4, 64, 8, 768, 128, 512
-TEXT_KEYS = 40  # longest text kept while training: 39 pieces and the padding row
+HEADS, HEAD, LAYERS, FFN, TEXT, ROWS = 4, 64, 6, 768, 128, 512
+TEXT_KEYS = 48  # longest text kept while training: 47 pieces and the padding row
 
 
 def create(layers=LAYERS, ffn=FFN, heads=HEADS):

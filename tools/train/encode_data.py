@@ -1,10 +1,10 @@
 """Draws clips and stores their latents: the data set of the transformer.
 
-  encode_data.py --work DIR [--clips 2400] [--frames 49] [--images 12000] [--processes 2]
+  encode_data.py --work DIR [--clips 800] [--frames 49] [--images 4000] [--processes 2]
 
 Reads DIR/vae/out, writes shards DIR/data/{clips,images}-NNNN.npz with normalised latents (float16,
 [N, T, 16, h, w]) and the specs (JSON). Finished shards are kept, so it can be stopped and started.
-Rarely wanted pictures are not drawn: specs that `Spec.is_held_out` names.
+Pictures come from the VAE's pool as far as it goes. Combinations that `Spec.is_held_out` names are never drawn here.
 """
 import argparse
 import json
@@ -26,7 +26,11 @@ def _setup(folder, device, threads):
     vae = wan_vae.mark_flat(AutoencoderKLWan.from_pretrained(folder).eval()).to(device)
     mean = torch.tensor(vae.config.latents_mean, device=device).view(1, 1, 16, 1, 1)
     std = torch.tensor(vae.config.latents_std, device=device).view(1, 1, 16, 1, 1)
-    _model.update(vae=vae, mean=mean, std=std, device=device, torch=torch, wan_vae=wan_vae)
+    run = torch.compile(lambda x: wan_vae.encode(vae, x)[0], dynamic=False) if device == "cpu" else (
+        lambda x: wan_vae.encode(vae, x)[0])
+    pool = os.path.join(os.path.dirname(folder), "images.npy")
+    _model.update(pool=np.load(pool, mmap_mode="r") if os.path.exists(pool) else None)
+    _model.update(run=run, vae=vae, mean=mean, std=std, device=device, torch=torch, wan_vae=wan_vae)
 
 
 def encode_pixels(frames):
@@ -34,7 +38,7 @@ def encode_pixels(frames):
     torch = _model["torch"]
     with torch.no_grad(), torch.autocast(_model["device"], dtype=torch.bfloat16):
         x = torch.from_numpy(frames).to(_model["device"]).permute(0, 1, 4, 2, 3).float() / 127.5 - 1
-        mean = _model["wan_vae"].encode(_model["vae"], x)[0].float()
+        mean = _model["run"](x.contiguous()).float()
     return ((mean - _model["mean"]) / _model["std"]).half().cpu().numpy()
 
 
@@ -42,7 +46,12 @@ def _shard(job):
     kind, number, frames, path = job
     rng = np.random.default_rng((31 if kind == "clips" else 32, number))
     specs, latents = [], []
-    for _ in range(SHARD[kind]):
+    if kind == "images" and _model["pool"] is not None and (number + 1) * SHARD[kind] <= len(_model["pool"]):
+        mine = range(number * SHARD[kind], (number + 1) * SHARD[kind])
+        specs = [scenes.random_spec(np.random.default_rng((11, k))).asdict() for k in mine]
+        latents = [_model["pool"][k] for k in mine]
+        rng = None
+    for _ in range(SHARD[kind] if rng else 0):
         spec = scenes.random_spec(rng)
         start = int(rng.integers(0, 2000))
         specs.append(spec.asdict())
@@ -63,9 +72,9 @@ def _shard(job):
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--work", required=True)
-    parser.add_argument("--clips", type=int, default=2400)
+    parser.add_argument("--clips", type=int, default=800)
     parser.add_argument("--frames", type=int, default=49)
-    parser.add_argument("--images", type=int, default=12000)
+    parser.add_argument("--images", type=int, default=4000)
     parser.add_argument("--processes", type=int, default=os.cpu_count())
     parser.add_argument("--device", default="cpu")
     args = parser.parse_args()

@@ -4,6 +4,7 @@ Convolution weights are taken as matrices [out, in * taps]. Matrices of one shap
 together. The step is scaled so that AdamW's learning rates fit (Liu et al. 2025, 0.2 sqrt(max(m, n))).
 """
 import torch
+import torch.distributed as dist
 
 
 def _orthogonalise(g):
@@ -14,6 +15,20 @@ def _orthogonalise(g):
         a = x @ x.transpose(1, 2)
         x = 3.4445 * x + (-4.7750 * a + 2.0315 * (a @ a)) @ x
     return x.float()
+
+
+def _shared(stack):
+    """_orthogonalise, each process of a group doing its part."""
+    ranks = dist.get_world_size() if dist.is_initialized() else 1
+    if ranks == 1 or stack.shape[0] == 1:
+        return _orthogonalise(stack)
+    count = stack.shape[0]
+    each = (count + ranks - 1) // ranks
+    stack = torch.cat([stack, stack.new_zeros(each * ranks - count, *stack.shape[1:])])
+    mine = _orthogonalise(stack[dist.get_rank() * each:(dist.get_rank() + 1) * each]).contiguous()
+    parts = [torch.empty_like(mine) for _ in range(ranks)]
+    dist.all_gather(parts, mine)
+    return torch.cat(parts)[:count]
 
 
 class Muon(torch.optim.Optimizer):
@@ -48,7 +63,7 @@ class Muon(torch.optim.Optimizer):
             update = update.t() if flip else update
             shapes.setdefault((tuple(update.shape)), []).append((p, update, flip))
         for (m, n), items in shapes.items():
-            whole = _orthogonalise(torch.stack([u for _, u, _ in items]))
+            whole = _shared(torch.stack([u for _, u, _ in items]))
             scale = 0.2 * max(m, n) ** 0.5
             for (p, _, flip), u in zip(items, whole):
                 p.mul_(1 - group["lr"] * group["weight_decay"])

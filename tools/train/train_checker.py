@@ -1,8 +1,8 @@
 """Trains the checker's two networks on drawn frames, tests them on drawn held-out clips.
 
-  train_checker.py --work DIR/checker [--images 9000] [--clips 3000]
+  train_checker.py --work DIR/checker [--pool DIR/vae] [--images 1000] [--clips 900]
 
-Writes checker.npz beside this file and prints the shares read right on held-out combinations.
+--pool adds the pictures and clips that make_frames.py drew. Writes checker.npz beside this file and prints the shares read right on held-out combinations.
 """
 import argparse
 import csv
@@ -18,7 +18,7 @@ def _image(job):
     seed, held_out = job
     rng = np.random.default_rng(seed)
     spec = scenes.random_spec(rng, held_out)
-    empty = rng.random() < 0.12
+    empty = rng.random() < (0.12 if held_out else 0.5)
     frame = scenes.Clip(spec).frame(int(rng.integers(0, 2000)), not empty)
     label = [words.index(getattr(spec, name)) for name, words in checker.HEADS]
     if empty:
@@ -33,6 +33,21 @@ def _clip(job):
     start, clip = int(rng.integers(0, 2000)), scenes.Clip(spec)
     frames = np.stack([clip.frame(start + checker.MOTION_STEP * k) for k in range(checker.MOTION_FRAMES)])
     return checker.motion_input(frames).astype(np.float16), scenes.MOTIONS.index(spec.motion)
+
+
+def from_pool(folder):
+    """Inputs and labels of the pool that make_frames.py drew; its specs follow from its seeds."""
+    images, clips = (np.load(os.path.join(folder, n + ".npy"), mmap_mode="r") for n in ("images", "clips"))
+    look, labels, moving, motions = [], [], [], []
+    for k in range(len(images)):
+        spec = scenes.random_spec(np.random.default_rng((11, k)))
+        look.append((checker.shrink(images[k], 96, 60)[0] * 255).astype(np.uint8))
+        labels.append([words.index(getattr(spec, name)) for name, words in checker.HEADS])
+    for k in range(len(clips)):
+        spec = scenes.random_spec(np.random.default_rng((12, k)))
+        moving.append(checker.motion_input(clips[k][::checker.MOTION_STEP]).astype(np.float16))
+        motions.append(scenes.MOTIONS.index(spec.motion))
+    return look, labels, moving, motions
 
 
 class Net(torch.nn.Module):
@@ -56,6 +71,9 @@ def disturb(x, scale):
     x = x * (1 + 0.06 * torch.randn(n, 1, 1, 1)) + scale * 0.04 * torch.randn(n, 1, 1, 1)
     blurred = torch.nn.functional.avg_pool2d(x, 3, 1, 1, count_include_pad=False)
     x = torch.where(torch.rand(n, 1, 1, 1) < 0.4, blurred, x)
+    if x.shape[1] == checker.MOTION_FRAMES:  # motions stay what they are backwards and mirrored
+        x = torch.where(torch.rand(n, 1, 1, 1) < 0.5, x.flip(1), x)
+        x = torch.where(torch.rand(n, 1, 1, 1) < 0.5, x.flip(3), x)
     return x + scale * 0.05 * torch.rand(n, 1, 1, 1) * torch.randn_like(x)
 
 
@@ -84,8 +102,9 @@ def fit(net, x, labels, prepare, epochs, writer, name):
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--work", required=True)
-    parser.add_argument("--images", type=int, default=9000)
-    parser.add_argument("--clips", type=int, default=3000)
+    parser.add_argument("--images", type=int, default=1000)
+    parser.add_argument("--clips", type=int, default=900)
+    parser.add_argument("--pool")
     parser.add_argument("--epochs", type=int, default=12)
     parser.add_argument("--processes", type=int, default=os.cpu_count())
     parser.add_argument("--threads", type=int, default=1)
@@ -96,7 +115,11 @@ def main():
         with ProcessPoolExecutor(args.processes) as pool:
             draw = lambda f, seed, n, held: list(zip(*pool.map(f, [((seed, k), held) for k in range(n)], chunksize=16)))
             parts = {"image": draw(_image, 51, args.images, False), "clip": draw(_clip, 52, args.clips, False),
-                     "image_test": draw(_image, 53, 800, True), "clip_test": draw(_clip, 54, 400, True)}
+                     "image_test": draw(_image, 53, 500, True), "clip_test": draw(_clip, 54, 300, True)}
+        if args.pool:
+            look, labels, moving, motions = from_pool(args.pool)
+            parts["image"] = [list(parts["image"][0]) + look, list(parts["image"][1]) + labels]
+            parts["clip"] = [list(parts["clip"][0]) + moving, list(parts["clip"][1]) + motions]
         np.savez(cache, **{k + "_x": np.stack(v[0]) for k, v in parts.items()},
                  **{k + "_y": np.asarray(v[1]) for k, v in parts.items()})
         print("drawn", flush=True)
@@ -112,7 +135,7 @@ def main():
     fit(look, data["image_x"], labels, lambda x: disturb(to_look(x), 1.0), args.epochs, writer, "look")
     motion = Net(checker.MOTION_FRAMES, (32, 48, 64), 64 * 5 * 8, {"motion": len(scenes.MOTIONS)})
     fit(motion, data["clip_x"], {"motion": data["clip_y"].astype(np.int64)}, lambda x: disturb(x, 0.6),
-        args.epochs * 2, writer, "motion")
+        args.epochs * 4, writer, "motion")
     weights = {}
     for name, net in (("look", look), ("motion", motion)):
         weights.update({f"{name}.{k}": v.numpy().astype(np.float16) for k, v in net.state_dict().items()})

@@ -7,6 +7,9 @@ A third of the windows begin at their clip's true first latent, the others in th
 because the renderer cuts windows anywhere from a long timeline. Target velocity noise - x0; one
 caption in ten is empty, for guidance. Resumable: dit.pt holds parameters, average, optimiser, step
 and random state. Log dit.csv. The averaged parameters are written to DIR/dit/out.
+
+On a busy CPU start it with `python -m torch.distributed.run --nproc-per-node 2 train_dit.py ... --threads 1`:
+two processes share each batch and meet once a step, which other load disturbs far less than threads.
 """
 import argparse
 import csv
@@ -17,6 +20,7 @@ import os
 import time
 import numpy as np
 import torch
+import torch.distributed as dist
 import captions
 import dit_model
 import scenes
@@ -87,49 +91,58 @@ def main():
     parser.add_argument("--short-steps", type=int, default=300)
     parser.add_argument("--clip-steps", type=int, default=1200)
     parser.add_argument("--image-batch", type=int, default=96)
-    parser.add_argument("--short-batch", type=int, default=48)
-    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--short-batch", type=int, default=36)
+    parser.add_argument("--batch", type=int, default=24)
     parser.add_argument("--rate", type=float, default=2e-3)
     parser.add_argument("--shift", type=float, default=3.0)
-    parser.add_argument("--average", type=float, default=0.997)
+    parser.add_argument("--average", type=float, default=0.995)
     parser.add_argument("--layers", type=int, default=dit_model.LAYERS)
     parser.add_argument("--ffn", type=int, default=dit_model.FFN)
     parser.add_argument("--heads", type=int, default=dit_model.HEADS)
-    parser.add_argument("--seconds", type=float, default=0, help="stop this long after the start; the "
-                        "learning rate then follows the clock through the last stage")
+    parser.add_argument("--seconds", type=float, default=0, help="train for this long in all, over resumed "
+                        "runs; stages (at 40 and 60 %%) and learning rate then follow the clock, not the steps")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--no-compile", action="store_true")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     device = args.device
+    rank, ranks = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+    if ranks > 1:
+        dist.init_process_group("gloo")
     work = os.path.join(args.work, "dit")
     os.makedirs(work, exist_ok=True)
-    data = Data(os.path.join(args.work, "data"), 41)
+    data = Data(os.path.join(args.work, "data"), (41, rank))
     pieces, encoder = text_model.load(os.path.join(args.work, "text", "out"), device)
     torch.manual_seed(4)
     model = dit_model.create(args.layers, args.ffn, args.heads).to(device)
     average = {k: v.clone() for k, v in model.state_dict().items()}
     optimiser = Muon(model, lr=args.rate, weight_decay=0.01,
                      exclude=("patch_embedding", "proj_out", "scale_shift_table", "time_embedder"))
-    state_path, step = os.path.join(work, "dit.pt"), 0
+    state_path, step, elapsed = os.path.join(work, "dit.pt"), 0, 0.0
     if os.path.exists(state_path):
         state = torch.load(state_path, weights_only=False, map_location=device)
         model.load_state_dict(state["model"])
         optimiser.load_state_dict(state["optimiser"])
         average, step, data.rng = state["average"], state["step"], state["rng"]
+        elapsed = state["elapsed"]
         torch.set_rng_state(state["torch_rng"].cpu())
+    if rank > 0 or ranks > 1:
+        torch.manual_seed(1000 * (step + 1) + rank)
+        data.rng = np.random.default_rng((step + 1, rank))
     loss_of = make_loss(model, device)
     run = loss_of if args.no_compile else torch.compile(loss_of, dynamic=False)
     ends = np.cumsum([args.image_steps, args.short_steps, args.clip_steps])
     stages = ((1, args.image_batch), (5, args.short_batch), (WINDOW, args.batch))
     tables = {}
-    log = open(os.path.join(work, "dit.csv"), "a", newline="")
+    log = open(os.path.join(work, "dit.csv") if rank == 0 else os.devnull, "a", newline="")
     writer, started, recent = csv.writer(log), time.time(), []
 
     def save():
+        if rank > 0:
+            return
         torch.save(dict(model=model.state_dict(), average=average, optimiser=optimiser.state_dict(),
-                        step=step, rng=data.rng, torch_rng=torch.get_rng_state()), state_path + ".part")
+                        step=step, rng=data.rng, elapsed=elapsed + time.time() - started, torch_rng=torch.get_rng_state()), state_path + ".part")
         os.replace(state_path + ".part", state_path)
         frozen = dit_model.create(args.layers, args.ffn, args.heads)
         frozen.load_state_dict(average)
@@ -138,14 +151,24 @@ def main():
     def progress():
         """0..1 through the whole run: by steps, or by the clock where --seconds is given."""
         if args.seconds:
-            return min(1.0, (time.time() - started) / args.seconds)
+            return min(1.0, (elapsed + time.time() - started) / args.seconds)
         return step / ends[-1]
 
-    while step < ends[-1] and progress() < 1.0:
-        stage = int(np.searchsorted(ends, step, side="right"))
+    while True:
+        done = torch.tensor(progress(), dtype=torch.float64)
+        if ranks > 1:
+            dist.broadcast(done, 0)
+        done = done.item()
+        if done >= 1.0:
+            break
+        if args.seconds:
+            stage = int(np.searchsorted((0.40, 0.60), done, side="right"))
+        else:
+            stage = int(np.searchsorted(ends, step, side="right"))
         frames, size = stages[stage]
+        size //= ranks
         rate = args.rate * min(1, (step + 1) / 60)
-        rate *= 0.02 + 0.98 * min(1.0, 1.9 * (1 - progress())) ** 1.0
+        rate *= 0.02 + 0.98 * min(1.0, 1.8 * (1 - done))
         for group in optimiser.param_groups:
             group["lr"] = rate
         x, texts = data.batch(size, frames)
@@ -158,6 +181,12 @@ def main():
         loss = losses.mean()
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
+        if ranks > 1:
+            grads = [p.grad for p in model.parameters() if p.grad is not None]
+            flat = torch.cat([g.flatten() for g in grads]).div_(ranks)
+            dist.all_reduce(flat)
+            for g, part in zip(grads, flat.split([g.numel() for g in grads])):
+                g.copy_(part.view_as(g))
         norm = torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimiser.step()
         step += 1
@@ -169,10 +198,10 @@ def main():
         if step % 20 == 0:
             row = np.mean(recent, axis=0)
             recent = []
-            writer.writerow([step, frames, size, f"{rate:.2e}", f"{row[0]:.5f}", f"{row[1]:.3f}",
+            writer.writerow([step, frames, size * ranks, f"{rate:.2e}", f"{row[0]:.5f}", f"{row[1]:.3f}",
                              f"{time.time() - started:.0f}"])
             log.flush()
-        if step % 100 == 0 or step == ends[-1]:
+        if step % 100 == 0 and rank == 0:
             print(f"step {step} frames {frames} loss {loss.item():.4f} {time.time() - started:.0f} s", flush=True)
             save()
     save()

@@ -24,14 +24,37 @@ def create(**overrides):
     return mark_flat(AutoencoderKLWan(**{**CONFIG, **overrides}), clear=True)
 
 
+def start_clips(vae):
+    """After training on pictures: make clips start from what pictures taught.
+
+    Until then nothing used the taps for the past or the time convolutions; they are random and would
+    scramble clips. Past taps become zero; downsampling in time keeps the last frame of each pair and
+    upsampling repeats, so that every fourth frame is coded as a picture and motion is learnt on top.
+    """
+    with torch.no_grad():
+        for name, module in vae.named_modules():
+            if not isinstance(module, torch.nn.Conv3d) or module.weight.shape[2] != 3:
+                continue
+            module.weight[:, :, :2] = 0
+            if name.endswith("time_conv"):
+                module.weight.zero_()
+                module.bias.zero_()
+                for k in range(module.weight.shape[0]):
+                    module.weight[k, k % module.weight.shape[1], 2] = 1
+    return vae
+
+
 def mark_flat(vae, clear=False):
-    """Convolutions at the two finest sizes look at one frame only: three times cheaper to train.
+    """Most convolutions look at one frame only: cheaper to train, and a short memory, so that what is
+    learnt from clips of five latents holds for clips of any length. What remains in time: one residual
+    block per size from 64x40 on in the encoder, and the decoder's first convolution and one block per size.
 
     Their taps for the past are zero in the file, so the model stays an ordinary AutoencoderKLWan.
     """
     e, d = vae.encoder, vae.decoder
-    parts = [e.conv_in, e.down_blocks[0], e.down_blocks[2], d.up_blocks[3].resnets[1],
-             d.up_blocks[4], d.conv_out]
+    parts = [e.conv_in, e.down_blocks[0], e.down_blocks[2], e.down_blocks[8], e.mid_block, e.conv_out,
+             d.mid_block, d.up_blocks[0], d.up_blocks[1].resnets[1], d.up_blocks[2].resnets[1],
+             d.up_blocks[3].resnets[1], d.up_blocks[4], d.conv_out]
     for part in parts:
         for module in part.modules():
             if isinstance(module, torch.nn.Conv3d) and module.weight.shape[2] == 3:
@@ -114,7 +137,7 @@ def _down(module, x):
     return y
 
 
-def _up(module, x):
+def _up(module, x, segment=None):
     b, t, c, h, w = x.shape
     if module.mode == "upsample3d" and t > 1:
         rest = x[:, 1:]
@@ -124,6 +147,8 @@ def _up(module, x):
         y = F.conv2d(three, flat, module.time_conv.bias)
         y = y.reshape(b, (t - 1) * 2, c, h, w)  # channel halves are the even and the odd frames
         x = torch.cat([x[:, :1], y], dim=1)
+    if segment is not None:
+        x = x.index_select(1, segment)
     conv = module.resample[1]
     y = F.interpolate(_frames(x), scale_factor=2.0, mode="nearest")
     return _clips(F.conv2d(y, conv.weight, conv.bias, padding=1), b)
@@ -142,16 +167,23 @@ def encode(vae, x):
     return mean, logvar.clamp(-30.0, 20.0)
 
 
-def decode(vae, z):
-    """Latents [B, T', 16, h, w] -> pixels [B, 1 + 4 (T' - 1), 3, 16 h, 16 w], not clamped."""
+def decode(vae, z, keep=None, segment=None):
+    """Latents [B, T', 16, h, w] -> pixels [B, 1 + 4 (T' - 1), 3, 16 h, 16 w], not clamped.
+
+    For training on some frames at a lower price: `segment` (a run of frame indices) leaves out the other
+    frames from the second finest size on, where four earlier frames still matter; `keep` (indices into
+    what is left) leaves out frames where the rest of the way looks at single frames.
+    """
     d = vae.decoder
     x = _conv(vae.post_quant_conv, z)
     x = _mid(d.mid_block, _conv(d.conv_in, x))
-    for block in d.up_blocks:
-        for resnet in block.resnets:
+    for k, block in enumerate(d.up_blocks):
+        for j, resnet in enumerate(block.resnets):
+            if keep is not None and (k, j) == (3, 1):
+                x = x.index_select(1, keep)
             x = _resnet(resnet, x)
         if block.upsamplers is not None:
-            x = _up(block.upsamplers[0], x)
+            x = _up(block.upsamplers[0], x, segment if k == 2 else None)
     return _conv(d.conv_out, F.silu(_norm(d.norm_out, x)))
 
 
