@@ -383,8 +383,8 @@ static const struct sora_device_ops ops_plain = {
 
 #define FAST_SLOTS(set)                                                                            \
     COMMON_SLOTS, .convert = sora_plain_convert, .matmul = sora_##set##_matmul,                    \
-                  .attention = sora_plain_attention, .packed_create = sora_plain_packed_create,    \
-                  .conv3d = sora_plain_conv3d, .layer_norm = sora_plain_layer_norm,                \
+                  .attention = sora_plain_attention, .packed_create = sora_##set##_packed_create,  \
+                  .conv3d = sora_##set##_conv3d, .layer_norm = sora_plain_layer_norm,              \
                   .rms_norm = sora_plain_rms_norm, .rope = sora_plain_rope,                        \
                   .activation = sora_plain_activation, .combine = sora_plain_combine,              \
                   .affine = sora_plain_affine, .permute = sora_plain_permute,                      \

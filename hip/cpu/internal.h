@@ -127,7 +127,10 @@ float sora_plain_activate(enum sora_activation activation, float x);
 
 /* ---- fast operations, folder fast/, compiled once per instruction set ---- */
 #define SORA_CPU_FAST_DECLARE(set)                                                                 \
-    int sora_##set##_matmul(struct sora_stream *stream, const struct sora_matmul *params);
+    int sora_##set##_matmul(struct sora_stream *stream, const struct sora_matmul *params);         \
+    int sora_##set##_packed_create(struct sora_device *device, const struct sora_tensor *weight,   \
+                                   struct sora_packed **out_packed);                               \
+    int sora_##set##_conv3d(struct sora_stream *stream, const struct sora_conv3d *params);
 
 SORA_CPU_FAST_DECLARE(avx2)
 SORA_CPU_FAST_DECLARE(avx512)

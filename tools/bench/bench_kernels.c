@@ -11,8 +11,8 @@
  * is dnnl_sgemm with as many threads.
  */
 #include "hip/cpu/cpu.h"
+#include "hip/cpu/sgemm.h"
 
-#include <dnnl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -143,9 +143,7 @@ static int run_sgemm(struct sora_stream *stream, const void *params)
 {
     (void)stream;
     const struct sgemm *s = params;
-    return dnnl_sgemm('N', 'T', s->m, s->n, s->k, 1.0f, s->a, s->k, s->b, s->k, 0.0f, s->c, s->n)
-               ? SORA_E_DEVICE
-               : 0;
+    return sora_cpu_sgemm(s->m, s->n, s->k, s->a, s->b, s->c);
 }
 
 /* GFLOP/s of dnnl_sgemm on the same product with f32 weights. */
@@ -283,6 +281,9 @@ static void bench_conv(struct bench *bench, const struct conv_shape *s)
     const struct sora_conv3d params = {
         .in = tensor(bench, SORA_DTYPE_F32, SORA_SHAPE(s->frames, s->height, s->width, s->in)),
         .weight = packed,
+        .history = s->kt == 1 ? (struct sora_tensor){0}
+                              : tensor(bench, SORA_DTYPE_F32,
+                                       SORA_SHAPE(s->kt - 1, s->height, s->width, s->in)),
         .bias = tensor(bench, SORA_DTYPE_F32, SORA_SHAPE(s->out)),
         .out = tensor(bench, SORA_DTYPE_F32, SORA_SHAPE(s->frames, height, width, s->out)),
         .time_pad = (int)s->kt - 1,

@@ -8,6 +8,8 @@
 #include "hip/cpu/fast/simd.h"
 #include "hip/cpu/internal.h"
 
+#ifdef FAST
+
 /* e^x; -INFINITY gives 0, NaN stays NaN. x = n ln 2 + r with |r| <= ln 2 / 2, then the Taylor
  * series of e^r to r^7 (remainder below 6e-9). */
 static inline vf vf_exp(vf x)
@@ -66,5 +68,7 @@ static inline vf vf_activate(enum sora_activation activation, vf x)
     }
     return x;
 }
+
+#endif
 
 #endif

@@ -7,6 +7,8 @@
 
 #include "hip/cpu/fast/simd.h"
 
+#ifdef FAST
+
 struct fast_source {
     const void *data; /* f32, f16 or bf16 */
     enum sora_dtype dtype;
@@ -17,5 +19,7 @@ struct fast_source {
  * panel are 0. rows 1..vectors*VF_LANES, vectors 1 or 2. */
 void FAST(pack_rows)(const struct fast_source *source, int rows, int64_t depth, int vectors,
                      float *out);
+
+#endif
 
 #endif

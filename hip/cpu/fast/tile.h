@@ -12,6 +12,8 @@
 
 #include "hip/cpu/fast/simd.h"
 
+#ifdef FAST
+
 struct fast_tile {
     const float *const *a; /* per segment: its row 0 */
     int64_t a_offset;      /* elements added to each */
@@ -29,5 +31,7 @@ struct fast_tile {
 
 /* vectors: 1 or 2 vectors of columns, which is also how b is packed. */
 void FAST(tile)(int rows, int vectors, const struct fast_tile *tile);
+
+#endif
 
 #endif
