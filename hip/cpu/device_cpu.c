@@ -382,13 +382,14 @@ static const struct sora_device_ops ops_plain = {
 #if SORA_CPU_X86
 
 #define FAST_SLOTS(set)                                                                            \
-    COMMON_SLOTS, .convert = sora_plain_convert, .matmul = sora_##set##_matmul,                    \
-                  .attention = sora_plain_attention, .packed_create = sora_##set##_packed_create,  \
-                  .conv3d = sora_##set##_conv3d, .layer_norm = sora_plain_layer_norm,              \
-                  .rms_norm = sora_plain_rms_norm, .rope = sora_plain_rope,                        \
-                  .activation = sora_plain_activation, .combine = sora_plain_combine,              \
-                  .affine = sora_plain_affine, .permute = sora_plain_permute,                      \
-                  .to_rgb8 = sora_plain_to_rgb8, .all_finite = sora_plain_all_finite
+    COMMON_SLOTS, .convert = sora_##set##_convert, .matmul = sora_##set##_matmul,                  \
+                  .attention = sora_##set##_attention,                                             \
+                  .packed_create = sora_##set##_packed_create, .conv3d = sora_##set##_conv3d,      \
+                  .layer_norm = sora_##set##_layer_norm, .rms_norm = sora_##set##_rms_norm,        \
+                  .rope = sora_##set##_rope, .activation = sora_##set##_activation,                \
+                  .combine = sora_##set##_combine, .affine = sora_##set##_affine,                  \
+                  .permute = sora_plain_permute, .to_rgb8 = sora_##set##_to_rgb8,                  \
+                  .all_finite = sora_##set##_all_finite
 
 static const struct sora_device_ops ops_avx2 = {FAST_SLOTS(avx2)};
 static const struct sora_device_ops ops_avx512 = {FAST_SLOTS(avx512)};

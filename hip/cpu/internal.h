@@ -127,10 +127,28 @@ float sora_plain_activate(enum sora_activation activation, float x);
 
 /* ---- fast operations, folder fast/, compiled once per instruction set ---- */
 #define SORA_CPU_FAST_DECLARE(set)                                                                 \
+    int sora_##set##_convert(struct sora_stream *stream, const struct sora_tensor *from,           \
+                             const struct sora_tensor *to);                                        \
     int sora_##set##_matmul(struct sora_stream *stream, const struct sora_matmul *params);         \
+    int sora_##set##_attention(struct sora_stream *stream, const struct sora_attention *params);   \
     int sora_##set##_packed_create(struct sora_device *device, const struct sora_tensor *weight,   \
                                    struct sora_packed **out_packed);                               \
-    int sora_##set##_conv3d(struct sora_stream *stream, const struct sora_conv3d *params);
+    int sora_##set##_conv3d(struct sora_stream *stream, const struct sora_conv3d *params);         \
+    int sora_##set##_layer_norm(struct sora_stream *stream, const struct sora_layer_norm *params); \
+    int sora_##set##_rms_norm(struct sora_stream *stream, const struct sora_rms_norm *params);     \
+    int sora_##set##_rope(struct sora_stream *stream, const struct sora_tensor *x,                 \
+                          const struct sora_tensor *cos_table,                                     \
+                          const struct sora_tensor *sin_table);                                    \
+    int sora_##set##_activation(struct sora_stream *stream, enum sora_activation activation,       \
+                                const struct sora_tensor *in, const struct sora_tensor *out);      \
+    int sora_##set##_combine(struct sora_stream *stream, const struct sora_combine *params);       \
+    int sora_##set##_affine(struct sora_stream *stream, const struct sora_tensor *in,              \
+                            const struct sora_tensor *scale, const struct sora_tensor *shift,      \
+                            const struct sora_tensor *out);                                        \
+    int sora_##set##_to_rgb8(struct sora_stream *stream, const struct sora_tensor *in,             \
+                             const struct sora_tensor *out);                                       \
+    int sora_##set##_all_finite(struct sora_stream *stream, const struct sora_tensor *tensor,      \
+                                bool *out_finite);
 
 SORA_CPU_FAST_DECLARE(avx2)
 SORA_CPU_FAST_DECLARE(avx512)

@@ -45,6 +45,10 @@ static inline void vf_store_first(float *p, vf x, int count)
 {
     _mm256_maskstore_ps(p, vf_first_mask(count), x);
 }
+static inline vf vf_first_or(vf x, vf y, int count)
+{
+    return _mm256_blendv_ps(y, x, _mm256_castsi256_ps(vf_first_mask(count)));
+}
 static inline vf vf_fma(vf a, vf b, vf c)
 {
     return _mm256_fmadd_ps(a, b, c);

@@ -41,6 +41,11 @@ static inline void vf_store_first(float *p, vf x, int count)
 {
     _mm512_mask_storeu_ps(p, (__mmask16)((1u << count) - 1u), x);
 }
+/* The first `count` elements of x, the others of y. */
+static inline vf vf_first_or(vf x, vf y, int count)
+{
+    return _mm512_mask_mov_ps(y, (__mmask16)((1u << count) - 1u), x);
+}
 static inline vf vf_fma(vf a, vf b, vf c)
 {
     return _mm512_fmadd_ps(a, b, c);
