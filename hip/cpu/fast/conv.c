@@ -13,6 +13,7 @@
 #include "hip/cpu/fast/conv.h"
 
 #include "hip/cpu/fast/tile.h"
+#include "hip/cpu/fast/winograd.h"
 
 #include <stdlib.h>
 
@@ -273,6 +274,8 @@ static void view_cut(struct conv_view *view, int64_t frames)
 
 int FAST(conv3d)(struct sora_stream *stream, const struct sora_conv3d *params)
 {
+    if (FAST(winograd_fits)(params))
+        return FAST(winograd)(stream, params);
     const struct sora_packed *packed = params->weight;
     int64_t frames = params->out.shape[0];
     struct conv_view view = {
