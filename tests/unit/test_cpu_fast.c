@@ -375,6 +375,47 @@ static void test_avx512(void **state)
     path_test(SORA_CPU_PATH_AVX512);
 }
 
+/* Four frames in one call, and one at a time with their past: the same bits. */
+static void test_conv_frames_per_call(void **state)
+{
+    (void)state;
+    enum { FRAMES = 4, HEIGHT = 9, WIDTH = 30, IN = 24, OUT = 40, PIXELS = HEIGHT * WIDTH };
+    struct fixture fix;
+    fixture_init(&fix, SORA_CPU_PATH_AUTO, 2);
+    struct sora_tensor weight =
+        fixture_random(&fix, SORA_DTYPE_F32, SORA_SHAPE(OUT, IN, 3, 3, 3), 1, 1.0f);
+    struct sora_packed *packed = NULL;
+    assert_int_equal(sora_packed_create(fix.device, &weight, &packed), 0);
+    struct sora_tensor in =
+        fixture_random(&fix, SORA_DTYPE_F32, SORA_SHAPE(FRAMES, HEIGHT, WIDTH, IN), 2, 1.0f);
+    struct sora_tensor whole =
+        fixture_tensor(&fix, SORA_DTYPE_F32, SORA_SHAPE(FRAMES, HEIGHT, WIDTH, OUT));
+    struct sora_tensor single =
+        fixture_tensor(&fix, SORA_DTYPE_F32, SORA_SHAPE(FRAMES, HEIGHT, WIDTH, OUT));
+    struct sora_conv3d p = {.in = in,
+                            .weight = packed,
+                            .out = whole,
+                            .time_pad = 2,
+                            .pad_top = 1,
+                            .pad_bottom = 1,
+                            .pad_left = 1,
+                            .pad_right = 1};
+    assert_int_equal(sora_op_conv3d(fix.stream, &p), 0);
+    for (int64_t t = 0; t < FRAMES; t++) {
+        int64_t past = t < 2 ? t : 2;
+        p.in = sora_tensor_slice(&in, t, 1);
+        p.history = past ? sora_tensor_slice(&in, t - past, past) : (struct sora_tensor){0};
+        p.out = sora_tensor_slice(&single, t, 1);
+        assert_int_equal(sora_op_conv3d(fix.stream, &p), 0);
+    }
+    float *expected = fixture_read(&fix, &whole), *got = fixture_read(&fix, &single);
+    assert_memory_equal(got, expected, FRAMES * PIXELS * OUT * sizeof(float));
+    free(expected);
+    free(got);
+    sora_packed_destroy(&packed);
+    fixture_fini(&fix);
+}
+
 /* The plain path's results do not depend on the thread count either. */
 static void test_plain_threads(void **state)
 {
@@ -396,6 +437,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_avx2),
         cmocka_unit_test(test_avx512),
+        cmocka_unit_test(test_conv_frames_per_call),
         cmocka_unit_test(test_plain_threads),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
