@@ -9,6 +9,7 @@ import argparse
 import base64
 import json
 import os
+import re
 import shutil
 import numpy as np
 import torch
@@ -53,26 +54,34 @@ def save_tokenizer(spiece, folder):
 
 SORA = """# What the renderer takes from this model when the user does not say otherwise.
 name: mini
-description: A small video model of drawn scenes, trained from nothing by tools/train.
 window_latents: 9
 overlap_latents: 3
-width: {width}
-height: {height}
+size: {width}x{height}
 fps: {fps}
 steps: {steps}
 guidance: {guidance}
 shift: {shift}
 solver: {solver}
 negative: ""
-prompt: a red balloon over the sea
-# Words that this model knows; prompts beyond them still render.
-vocabulary:
-  scenes: [{scenes}]
-  times: [{times}]
-  objects: [{objects}]
-  colours: [{colours}]
-  motions: [{motions}]
+# Told to whoever uses another word than those of `words`; such a prompt still renders.
+knows: "{knows}"
+words: "{words}"
 """
+
+
+def known_words():
+    """Every word that captions can hold, lower case, in order."""
+    tables = (captions.OBJECT_WORDS, captions.COLOUR_WORDS, captions.SCENE_WORDS, captions.TIME_WORDS,
+              captions.MOTION_WORDS, captions.TIME_ADJECTIVES)
+    text = " ".join(phrase for table in tables for phrases in table.values() for phrase in phrases)
+    text += " a an the is and of with scene view video clip showing" + " ".join(captions.TAILS)
+    return " ".join(sorted(set(re.findall("[a-z]+", text.lower()))))
+
+
+def knowledge():
+    listed = lambda words: ", ".join(words)
+    return (f"{listed(scenes.SCENES)}; {listed(scenes.TIMES)}; {listed(scenes.OBJECTS)}; "
+            f"{listed(scenes.COLOURS)}; bobbing, swaying, drifting, a panning camera, still")
 
 
 def to_bf16(module, folder):
@@ -113,13 +122,10 @@ def main():
         "text_encoder": ["transformers", "UMT5EncoderModel"],
         "tokenizer": ["transformers", "PreTrainedTokenizerFast"],
         "transformer": ["diffusers", "WanTransformer3DModel"], "vae": ["diffusers", "AutoencoderKLWan"]})
-    motions = ["bobbing", "swaying", "drifting", "panning camera", "still"]
     with open(os.path.join(args.out, "sora.yaml"), "w") as f:
         f.write(SORA.format(width=scenes.WIDTH, height=scenes.HEIGHT, fps=scenes.FPS, steps=args.steps,
                             guidance=args.guidance, shift=args.shift, solver=args.solver,
-                            scenes=", ".join(scenes.SCENES), times=", ".join(scenes.TIMES),
-                            objects=", ".join(scenes.OBJECTS), colours=", ".join(scenes.COLOURS),
-                            motions=", ".join(motions)))
+                            knows=knowledge(), words=known_words()))
     for folder, _, names in os.walk(args.out):
         for name in names:
             os.chmod(os.path.join(folder, name), 0o644)
