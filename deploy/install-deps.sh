@@ -33,6 +33,10 @@ libjansson-dev       JSON: model configurations and checkpoint headers
 libsentencepiece-dev the tokenizer of the text encoder
 libutf8proc-dev      Unicode normalisation of prompts
 libcyaml-dev         YAML job files
+libzmq3-dev          ZeroMQ: connections between daemons, with CURVE
+libprotobuf-c-dev    Protocol Buffers: the messages
+protobuf-c-compiler  makes C from the messages' description
+libsodium-dev        keys, signatures, guarded memory
 libavcodec-dev       FFmpeg: video and picture encoders
 libavformat-dev      FFmpeg: .mp4 files
 libavutil-dev        FFmpeg: shared utilities

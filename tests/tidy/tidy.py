@@ -13,6 +13,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -168,6 +169,14 @@ def check_libraries(tree):
                                      "and docs/DEPENDENCIES.md")
 
 
+def generate_headers(tree, folder):
+    """Writes the headers that the build makes from .proto files below `folder`."""
+    protos = [n for n in tree.names if n.endswith(".proto")]
+    if protos and shutil.which("protoc-c"):
+        subprocess.run(["protoc-c", f"--c_out={folder}", "--proto_path=."] + protos, cwd=tree.root,
+                       check=True)
+
+
 def check_headers(tree):
     """Every header compiles alone, with every compiler present."""
     compilers = [c for c in ("gcc", "clang") if shutil.which(c)]
@@ -177,15 +186,19 @@ def check_headers(tree):
     if platform.machine() not in ("x86_64", "AMD64"):
         jobs = [(n, c) for n, c in jobs if not n.startswith(tuple(p for p, _ in HEADER_OPTIONS))]
 
+    generated = tempfile.TemporaryDirectory()
+
     def compile_one(job):
         name, compiler = job
         options = next((o for p, o in HEADER_OPTIONS if name.startswith(p)), [])
-        command = [compiler, "-std=c11", "-D_GNU_SOURCE", "-DSORA_VERSION=\"0\"", "-I.", "-Wall",
-                   "-Wextra", "-Werror", "-fsyntax-only", "-x", "c", "-"] + options
+        command = [compiler, "-std=c11", "-D_GNU_SOURCE", "-DSORA_VERSION=\"0\"", "-I.", "-isystem",
+                   generated.name, "-Wall", "-Wextra", "-Werror", "-fsyntax-only", "-x", "c", "-"]
+        command += options
         return job, subprocess.run(command, cwd=tree.root, input=f'#include "{name}"\n', text=True,
                                    capture_output=True, check=False)
 
-    with ThreadPoolExecutor(max_workers=2) as pool:
+    with generated, ThreadPoolExecutor(max_workers=2) as pool:
+        generate_headers(tree, generated.name)
         for (name, compiler), done in pool.map(compile_one, jobs):
             if done.returncode == 0:
                 continue
