@@ -61,7 +61,7 @@ struct sora_render_rules {
 #define SORA_RENDER_NOTES_MAX 4
 struct sora_render_notes {
     int count;
-    char texts[SORA_RENDER_NOTES_MAX][200];
+    char texts[SORA_RENDER_NOTES_MAX][480];
 };
 
 /* Fills the plan. Errors: INVALID (no length given, both given), LIMIT (too long), each with the
