@@ -28,7 +28,7 @@ clang                second compiler, fuzz targets
 libclang-rt-dev      libFuzzer and the sanitizers for clang
 clang-format         source format, checked by tests/tidy
 libcmocka-dev        unit tests
-libdnnl-dev          oneDNN: fast matrix products and convolutions on the CPU
+libdnnl-dev          oneDNN: what the benchmarks time the kernels beside
 libjansson-dev       JSON: model configurations and checkpoint headers
 libsentencepiece-dev the tokenizer of the text encoder
 libutf8proc-dev      Unicode normalisation of prompts

@@ -33,8 +33,8 @@ LAYERS = {
 # Third-party headers and the one folder that may include them (docs/DEPENDENCIES.md).
 LIBRARIES = [
     ("cyaml/", ("base",)),
-    ("dnnl", ("hip/cpu", "tools/bench")),  # benchmarks time it beside the project's own kernels
-    ("oneapi/dnnl/", ("hip/cpu",)),
+    ("dnnl", ("tools/bench",)),  # timed beside the project's own kernels
+    ("oneapi/dnnl/", ("tools/bench",)),
     ("jansson.h", ("model",)),
     ("sentencepiece", ("model",)),
     ("utf8proc.h", ("model",)),
