@@ -71,9 +71,11 @@ def disturb(x, scale):
     x = x * (1 + 0.06 * torch.randn(n, 1, 1, 1)) + scale * 0.04 * torch.randn(n, 1, 1, 1)
     blurred = torch.nn.functional.avg_pool2d(x, 3, 1, 1, count_include_pad=False)
     x = torch.where(torch.rand(n, 1, 1, 1) < 0.4, blurred, x)
-    if x.shape[1] == checker.MOTION_FRAMES:  # motions stay what they are backwards and mirrored
+    x = torch.where(torch.rand(n, 1, 1, 1) < 0.5, x.flip(3), x)
+    if x.shape[1] == checker.MOTION_FRAMES:  # motions stay what they are backwards
         x = torch.where(torch.rand(n, 1, 1, 1) < 0.5, x.flip(1), x)
-        x = torch.where(torch.rand(n, 1, 1, 1) < 0.5, x.flip(3), x)
+    else:  # things stay what they are a little to the side or higher
+        x = torch.roll(x, tuple(np.random.randint(-4, 5, 2)), (2, 3))
     return x + scale * 0.05 * torch.rand(n, 1, 1, 1) * torch.randn_like(x)
 
 
@@ -105,7 +107,7 @@ def main():
     parser.add_argument("--images", type=int, default=1000)
     parser.add_argument("--clips", type=int, default=900)
     parser.add_argument("--pool")
-    parser.add_argument("--epochs", type=int, default=12)
+    parser.add_argument("--epochs", type=int, default=24)
     parser.add_argument("--processes", type=int, default=os.cpu_count())
     parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args()
@@ -125,6 +127,7 @@ def main():
         print("drawn", flush=True)
     torch.set_num_threads(args.threads)
     torch.manual_seed(6)
+    np.random.seed(6)
     data = np.load(cache)
     log = open(os.path.join(args.work, "checker.csv"), "w", newline="")
     writer = csv.writer(log)
@@ -135,7 +138,7 @@ def main():
     fit(look, data["image_x"], labels, lambda x: disturb(to_look(x), 1.0), args.epochs, writer, "look")
     motion = Net(checker.MOTION_FRAMES, (32, 48, 64), 64 * 5 * 8, {"motion": len(scenes.MOTIONS)})
     fit(motion, data["clip_x"], {"motion": data["clip_y"].astype(np.int64)}, lambda x: disturb(x, 0.6),
-        args.epochs * 4, writer, "motion")
+        args.epochs * 2, writer, "motion")
     weights = {}
     for name, net in (("look", look), ("motion", motion)):
         weights.update({f"{name}.{k}": v.numpy().astype(np.float16) for k, v in net.state_dict().items()})
