@@ -2,6 +2,7 @@
 #include "model/bundle.h"
 
 #include "model/config.h"
+#include "model/noise.h"
 #include "model/schedule_config.h"
 
 #include <ctype.h>
@@ -24,6 +25,7 @@ static const struct sora_setting bundle_rows[] = {
     ROW("steps", SORA_SETTING_INT, steps, 1, 1000, NULL),
     ROW("guidance", SORA_SETTING_NUMBER, guidance, 1, 100, NULL),
     ROW("shift", SORA_SETTING_NUMBER, shift, 0.01, 100, NULL),
+    ROW("noise-share", SORA_SETTING_NUMBER, noise_share, 0.01, 1, NULL),
     ROW("solver", SORA_SETTING_CHOICE, solver, 0, 0, "unipc|euler"),
     ROW("negative", SORA_SETTING_STRING, negative, 0, 65536, NULL),
     ROW("knows", SORA_SETTING_STRING, knows, 1, 1000, NULL),
@@ -116,6 +118,8 @@ static int fill_gaps(struct sora_bundle *bundle, struct sora_fault *fault)
         bundle->steps = 50;
     if (isnan(bundle->guidance))
         bundle->guidance = 5;
+    if (isnan(bundle->noise_share))
+        bundle->noise_share = SORA_NOISE_AMPLITUDE;
     if (!bundle->name)
         bundle->name = last_part(bundle->directory);
     if (!bundle->negative)

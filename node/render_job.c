@@ -45,6 +45,8 @@ static const struct sora_setting job_rows[] = {
         "latents that neighbouring windows share; default the model's", false),
     ROW("noise-kind", 0, SORA_SETTING_CHOICE, noise_kind, 0, 0, "shared-mean|iid|freenoise", "NAME",
         "how windows' noise is related; default shared-mean", false),
+    ROW("noise-share", 0, SORA_SETTING_NUMBER, noise_share, 0.01, 1, NULL, "A",
+        "how much all windows' noise has in common; default the model's", false),
     ROW("threads", 't', SORA_SETTING_INT, threads, 1, 256, NULL, "N",
         "CPU threads; default all; changes no bit of the result", false),
     FILE_ROW("noise", 0, noise, "FILE",
@@ -147,6 +149,7 @@ int sora_render_plan_make(const struct sora_render_job *job, const struct sora_b
         .solver = (enum sora_solver_kind)(job->solver < 0 ? bundle->solver : job->solver),
         .noise_kind =
             job->noise_kind < 0 ? SORA_NOISE_SHARED_MEAN : (enum sora_noise_kind)job->noise_kind,
+        .noise_share = isnan(job->noise_share) ? bundle->noise_share : job->noise_share,
         .seed = job->seed == SORA_SETTING_INT_UNSET ? 0 : (uint64_t)job->seed,
     };
     plan.timeline.window_latents = (int32_t)bundle->window_latents;

@@ -24,6 +24,7 @@ struct sora_render_job {
     double guidance, shift;
     int solver;     /* enum sora_solver_kind */
     int noise_kind; /* enum sora_noise_kind */
+    double noise_share;
     int64_t threads;
     char *noise, *prompt_embeds;
     char *output, *contact, *report;
@@ -46,6 +47,7 @@ struct sora_render_plan {
     double guidance, shift;
     enum sora_solver_kind solver;
     enum sora_noise_kind noise_kind;
+    double noise_share; /* a of the shared mean */
     uint64_t seed;
 };
 

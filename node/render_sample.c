@@ -14,6 +14,7 @@ static int put_generated_noise(const struct sora_render_plan *plan, struct sora_
         .timeline = plan->timeline,
         .kind = plan->noise_kind,
         .seed = plan->seed,
+        .amplitude = plan->noise_share,
         .element_count = sora_sampler_latent_elements(sampler),
     };
     struct sora_noise *noise = NULL;

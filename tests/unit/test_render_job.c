@@ -17,6 +17,7 @@ static const struct sora_bundle bundle = {.window_latents = 9,
                                           .steps = 16,
                                           .guidance = 3,
                                           .shift = 3,
+                                          .noise_share = 0.5,
                                           .solver = SORA_SOLVER_UNIPC};
 
 static int make(const char *yaml, struct sora_render_plan *plan, struct sora_render_notes *notes,

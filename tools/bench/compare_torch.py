@@ -2,7 +2,7 @@
 """Speed of the engine beside PyTorch/diffusers: same weights, same shapes, same run, in turn.
 
 Usage: compare_torch.py MODEL_DIR --build BUILD_DIR [--python PYTHON] [--shapes 9x256x256,17x320x192]
-                        [--rounds 2] [--threads 2] [--what transformer,vae] [--json FILE]
+                        [--rounds 2] [--repeats 3] [--threads 2] [--what transformer,vae] [--json FILE]
 
 MODEL_DIR is written by make_random_model.py (real Wan2.1-1.3B dimensions, random weights). PYTHON is
 an interpreter with tools/goldens/requirements.txt installed; it runs peer_torch.py. Each round runs
@@ -27,6 +27,7 @@ def parse_args():
     parser.add_argument("--python", default=sys.executable)
     parser.add_argument("--shapes", default="9x256x256,17x320x192")
     parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--repeats", type=int, default=3, help="timed runs of each side in a round")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--what", default="transformer,vae")
     parser.add_argument("--json")
@@ -45,7 +46,7 @@ def engine(args, what, shape):
     frames, width, height = shape.split("x")
     program = os.path.join(args.build, "tools/bench", "bench_" + what)
     folder = os.path.join(args.model_dir, "vae") if what == "vae" else args.model_dir
-    row = json.loads(run([program, folder, "%sx%s" % (width, height), frames, str(args.threads), "3"]))
+    row = json.loads(run([program, folder, "%sx%s" % (width, height), frames, str(args.threads), str(args.repeats)]))
     if what == "transformer":
         timed = row["forward"]
         return {"seconds": timed["median_s"], "gflop": timed["gflop"], "peak_mib": row["peak_rss_mib"]}
@@ -54,7 +55,7 @@ def engine(args, what, shape):
 
 def peer(args, what):
     text = run([args.python, os.path.join(HERE, "peer_torch.py"), args.model_dir, "--what", what,
-                "--shapes", args.shapes, "--threads", str(args.threads), "--repeat", "3"])
+                "--shapes", args.shapes, "--threads", str(args.threads), "--repeat", str(args.repeats)])
     rows = [json.loads(line) for line in text.splitlines() if line.startswith("{")]
     return {row["name"]: row for row in rows}
 

@@ -61,6 +61,7 @@ fps: {fps}
 steps: {steps}
 guidance: {guidance}
 shift: {shift}
+noise_share: 0.8
 solver: {solver}
 negative: ""
 # Told to whoever uses another word than those of `words`; such a prompt still renders.
