@@ -1,0 +1,720 @@
+/*
+ * The shard machine. An event changes the state (take_*), settle() makes the moves that follow from
+ * it, and next_action() reads one action after another off the state until the list is full; so a
+ * short list delays actions and never loses one.
+ */
+#include "node/core/shard_parts.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define STEPS_MAX 1000
+#define WINDOWS_PER_LINK_MAX 63
+#define NEVER INT64_MAX
+
+#define SORA_SHARD_TO(name) (1u << SORA_SHARD_##name)
+static const struct {
+    const char *text;
+    unsigned next;
+} states[SORA_SHARD_STATE_COUNT] = {
+#define STATE_ROW(name, text, next) [SORA_SHARD_##name] = {text, next},
+    SORA_SHARD_STATES(STATE_ROW)
+#undef STATE_ROW
+};
+
+const char *sora_shard_state_text(enum sora_shard_state state)
+{
+    SORA_ASSERT((unsigned)state < SORA_SHARD_STATE_COUNT);
+    return states[state].text;
+}
+
+static bool is_checkpoint_step(const struct sora_shard *shard, int32_t step)
+{
+    return step == shard->params.steps || step % shard->params.checkpoint_steps == 0;
+}
+
+/* What holds whenever the machine is in a state. */
+static void check_state(const struct sora_shard *shard)
+{
+    SORA_ASSERT(shard->floor <= shard->step);
+    SORA_ASSERT(shard->kept_bytes >= 0 && shard->kept_bytes <= shard->params.kept_bytes_max);
+    if (shard->state == SORA_SHARD_LOADING)
+        SORA_ASSERT(shard->step == shard->params.resume_step);
+    if (shard->state == SORA_SHARD_PARKED)
+        SORA_ASSERT(is_checkpoint_step(shard, shard->step));
+    if (shard->state == SORA_SHARD_DECODING || shard->state == SORA_SHARD_DONE)
+        SORA_ASSERT(shard->step == shard->params.steps);
+}
+
+static void move(struct sora_shard *shard, sora_time now, enum sora_shard_state to)
+{
+    SORA_ASSERT(states[shard->state].next & (1u << to));
+    shard->state = to;
+    shard->progress_at = now;
+    check_state(shard);
+}
+
+static void stop(struct sora_shard *shard, sora_time now, int code)
+{
+    if (shard->state == SORA_SHARD_STOPPED)
+        return;
+    shard->stop_code = code;
+    shard->stop_due = true;
+    move(shard, now, SORA_SHARD_STOPPED);
+}
+
+int64_t sora_shard_step_bytes(const struct sora_shard *shard, int32_t step)
+{
+    const struct sora_timeline_params *timeline = &shard->params.timeline;
+    int64_t latents = 0;
+    for (int32_t i = 0; i < shard->params.link_count; i++) {
+        struct sora_range theirs = shard->params.links[i].owned;
+        struct sora_range out =
+            sora_timeline_halo_latents(timeline, step, shard->params.owned, theirs);
+        latents += out.end - out.first;
+        struct sora_range windows = sora_shard_exchange(shard, step, shard->params.owned, theirs);
+        for (int32_t w = windows.first; w < windows.end; w++) {
+            out = sora_timeline_halo_predictions(timeline, step, w, theirs);
+            latents += out.end - out.first;
+        }
+    }
+    return latents * shard->params.latent_bytes;
+}
+
+/* ---- create ---- */
+
+static int check_numbers(const struct sora_shard_params *p, struct sora_fault *fault)
+{
+    int result = sora_timeline_check(&p->timeline, fault);
+    if (result)
+        return result;
+    if (p->steps < 1 || p->steps > STEPS_MAX || p->resume_step < 0 || p->resume_step > p->steps)
+        return sora_fault_set(fault, SORA_E_INVALID, "step %d of %d is outside 0..%d",
+                              p->resume_step, p->steps, STEPS_MAX);
+    if (p->checkpoint_steps < 1 || p->checkpoint_steps > p->steps)
+        return sora_fault_set(fault, SORA_E_INVALID, "a checkpoint every %d steps of %d",
+                              p->checkpoint_steps, p->steps);
+    if (p->resume_step != p->steps && p->resume_step % p->checkpoint_steps != 0)
+        return sora_fault_set(fault, SORA_E_INVALID, "step %d is no checkpoint of every %d",
+                              p->resume_step, p->checkpoint_steps);
+    if (p->context_latents < 0 || p->latent_bytes < 1 || p->latent_bytes > INT32_MAX ||
+        p->kept_bytes_max < 0 || p->windows_in_flight_max < 0)
+        return sora_fault_set(fault, SORA_E_INVALID, "a size of the shard is out of range");
+    if (p->link_count < 0 || p->link_count > SORA_SHARD_LINKS_MAX)
+        return sora_fault_set(fault, SORA_E_LIMIT, "%d neighbours; the limit is %d", p->link_count,
+                              SORA_SHARD_LINKS_MAX);
+    return SORA_OK;
+}
+
+static bool range_is_inside(struct sora_range range, int32_t count)
+{
+    return range.first >= 0 && range.first < range.end && range.end <= count;
+}
+
+static int check_ranges(const struct sora_shard_params *p, struct sora_fault *fault)
+{
+    bool sound = range_is_inside(p->owned, p->timeline.latent_count);
+    for (int32_t i = 0; i < p->link_count && sound; i++) {
+        struct sora_range other = p->links[i].owned;
+        sound = range_is_inside(other, p->timeline.latent_count) &&
+                (other.end <= p->owned.first || p->owned.end <= other.first);
+    }
+    return sound ? SORA_OK
+                 : sora_fault_set(fault, SORA_E_INVALID,
+                                  "latents %d-%d or a neighbour's lie outside the timeline of %d, "
+                                  "or overlap",
+                                  p->owned.first, p->owned.end, p->timeline.latent_count);
+}
+
+/* The limits that follow from what travels at an even and an odd step. */
+static int check_halos(const struct sora_shard *shard, struct sora_fault *fault)
+{
+    const struct sora_shard_params *p = &shard->params;
+    int64_t most = 0;
+    for (int32_t step = 0; step < 2; step++) {
+        int64_t bytes = sora_shard_step_bytes(shard, step);
+        most = bytes > most ? bytes : most;
+        for (int32_t i = 0; i < p->link_count; i++) {
+            struct sora_range w = sora_shard_exchange(shard, step, p->links[i].owned, p->owned);
+            if (w.end - w.first > WINDOWS_PER_LINK_MAX)
+                return sora_fault_set(fault, SORA_E_LIMIT,
+                                      "%d windows of one neighbour overlap the shard; the limit "
+                                      "is %d: use a smaller overlap",
+                                      w.end - w.first, WINDOWS_PER_LINK_MAX);
+        }
+    }
+    int64_t needed = most * (p->checkpoint_steps + 2);
+    if (needed > p->kept_bytes_max)
+        return sora_fault_set(fault, SORA_E_LIMIT,
+                              "halos of %d steps take %lld bytes; the limit is %lld: take "
+                              "checkpoints more often",
+                              p->checkpoint_steps + 2, (long long)needed,
+                              (long long)p->kept_bytes_max);
+    return SORA_OK;
+}
+
+static void begin_step(struct sora_shard *shard, int32_t step)
+{
+    shard->step = step;
+    shard->admitted = shard->update_given = false;
+    shard->running = shard->done = 0;
+    shard->windows = (struct sora_range){0, 0};
+    if (step < shard->params.steps)
+        shard->windows =
+            sora_timeline_shard_windows(&shard->params.timeline, step, shard->params.owned);
+    memset(shard->window_states, SORA_WINDOW_TODO,
+           (size_t)(shard->windows.end - shard->windows.first));
+    shard->checkpoint_given = false;
+    shard->checkpoint_due = step > shard->params.resume_step && is_checkpoint_step(shard, step);
+    for (int32_t i = 0; i < shard->params.link_count && step < shard->params.steps; i++) {
+        struct sora_range out = sora_timeline_halo_latents(
+            &shard->params.timeline, step, shard->params.owned, shard->params.links[i].owned);
+        if (out.first == out.end)
+            shard->links[i].at_due = step; /* no halo says where this shard stands */
+    }
+}
+
+static int allocate(struct sora_shard *shard)
+{
+    int32_t most = 0;
+    for (int32_t step = 0; step < 2; step++) {
+        struct sora_range w =
+            sora_timeline_shard_windows(&shard->params.timeline, step, shard->params.owned);
+        most = w.end - w.first > most ? w.end - w.first : most;
+    }
+    shard->window_states = calloc((size_t)most + 1, 1);
+    return shard->window_states ? SORA_OK : SORA_E_MEMORY;
+}
+
+int sora_shard_create(const struct sora_shard_params *params, struct sora_shard **out_shard,
+                      struct sora_fault *fault)
+{
+    int result = check_numbers(params, fault);
+    if (result == SORA_OK)
+        result = check_ranges(params, fault);
+    if (result)
+        return result;
+    struct sora_shard *shard = calloc(1, sizeof(*shard));
+    if (!shard)
+        return sora_fault_set(fault, SORA_E_MEMORY, "no memory for a shard");
+    shard->params = *params;
+    struct sora_shard_params *p = &shard->params;
+    p->windows_in_flight_max = p->windows_in_flight_max ? p->windows_in_flight_max : 2;
+    p->retry_ns = p->retry_ns > 0 ? p->retry_ns : 2 * SORA_TIME_SECOND;
+    p->progress_ns = p->progress_ns > 0 ? p->progress_ns : SORA_TIME_SECOND;
+    result = check_halos(shard, fault);
+    if (result == SORA_OK && allocate(shard))
+        result = sora_fault_set(fault, SORA_E_MEMORY, "no memory for the windows of a shard");
+    if (result) {
+        sora_shard_destroy(&shard);
+        return result;
+    }
+    shard->prune_due = -1;
+    shard->floor = p->resume_step;
+    shard->retry_at = shard->resend_at = NEVER;
+    sora_shard_links_start(shard, p->resume_step);
+    begin_step(shard, p->resume_step);
+    *out_shard = shard;
+    return SORA_OK;
+}
+
+void sora_shard_destroy(struct sora_shard **shard)
+{
+    if (!*shard)
+        return;
+    free((*shard)->window_states);
+    free(*shard);
+    *shard = NULL;
+}
+
+/* ---- events ---- */
+
+static int take_window_done(struct sora_shard *shard, const struct sora_shard_event *event)
+{
+    if (shard->state != SORA_SHARD_RUNNING || event->step != shard->step)
+        return SORA_E_STALE;
+    if (event->window < shard->windows.first || event->window >= shard->windows.end)
+        return SORA_E_INVALID;
+    unsigned char *window = &shard->window_states[event->window - shard->windows.first];
+    if (*window != SORA_WINDOW_RUNNING)
+        return SORA_E_INVALID;
+    *window = SORA_WINDOW_DONE;
+    shard->running--;
+    shard->done++;
+    return SORA_OK;
+}
+
+static int take_checkpoint(struct sora_shard *shard, const struct sora_shard_event *event)
+{
+    if (!shard->checkpoint_given || event->step != shard->step)
+        return SORA_E_STALE;
+    shard->checkpoint_due = shard->checkpoint_given = false;
+    SORA_ASSERT(shard->snapshot_count < SORA_SHARD_SNAPSHOTS);
+    shard->snapshots[shard->snapshot_count] = event->step;
+    shard->snapshot_unsent[shard->snapshot_count++] = true;
+    return SORA_OK;
+}
+
+static void drop_snapshot(struct sora_shard *shard, int32_t index)
+{
+    for (int32_t k = index + 1; k < shard->snapshot_count; k++) {
+        shard->snapshots[k - 1] = shard->snapshots[k];
+        shard->snapshot_unsent[k - 1] = shard->snapshot_unsent[k];
+    }
+    shard->snapshot_count--;
+}
+
+static int take_acked(struct sora_shard *shard, const struct sora_shard_event *event)
+{
+    for (int32_t i = 0; i < shard->snapshot_count; i++) {
+        if (shard->snapshots[i] != event->step)
+            continue;
+        drop_snapshot(shard, i);
+        return SORA_OK;
+    }
+    return SORA_E_STALE;
+}
+
+static int take_floor(struct sora_shard *shard, const struct sora_shard_event *event)
+{
+    if (event->step > shard->step)
+        return SORA_E_INVALID;
+    if (event->step <= shard->floor)
+        return SORA_OK;
+    for (int32_t step = shard->floor; step < event->step; step++)
+        shard->kept_bytes -= sora_shard_step_bytes(shard, step);
+    shard->floor = shard->prune_due = event->step;
+    while (shard->snapshot_count > 0 && shard->snapshots[0] <= shard->floor)
+        drop_snapshot(shard, 0); /* durable; the acknowledgement was lost */
+    for (int32_t i = 0; i < shard->params.link_count; i++) {
+        /* Whoever is behind the floor was replaced, and NEIGHBOUR will say so. */
+        struct sora_shard_link_state *link = &shard->links[i];
+        if (link->send.step < shard->floor)
+            link->send = (struct sora_shard_cursor){shard->floor, 0};
+    }
+    return SORA_OK;
+}
+
+static int take_neighbour(struct sora_shard *shard, const struct sora_shard_event *event)
+{
+    struct sora_shard_link_state *link = &shard->links[event->link];
+    if (event->epoch <= link->link.epoch)
+        return event->epoch == link->link.epoch ? SORA_OK : SORA_E_STALE;
+    if (event->step < shard->floor || event->step > shard->step)
+        return SORA_E_INVALID;
+    link->link.epoch = event->epoch;
+    link->peer_step = event->step;
+    link->heard = false;
+    link->send = (struct sora_shard_cursor){event->step, 0};
+    /* It does not know where this shard stands. */
+    link->at_due = shard->step;
+    return SORA_OK;
+}
+
+static int take_halo(struct sora_shard *shard, sora_time now, const struct sora_shard_event *event,
+                     struct sora_shard_actions *out)
+{
+    if (event->epoch != shard->links[event->link].link.epoch)
+        return SORA_E_STALE;
+    int kept = sora_shard_link_receive(shard, event);
+    if (kept >= 0)
+        sora_shard_link_heard(shard, event->link);
+    if (kept <= 0)
+        return kept;
+    shard->retry_at = now + shard->params.retry_ns;
+    out->items[out->count++] = (struct sora_shard_action){.kind = SORA_SHARD_KEEP_HALO,
+                                                          .halo = event->halo,
+                                                          .link = event->link,
+                                                          .step = event->step,
+                                                          .window = event->window,
+                                                          .range = event->range};
+    return SORA_OK;
+}
+
+static int take_link_event(struct sora_shard *shard, sora_time now,
+                           const struct sora_shard_event *event, struct sora_shard_actions *out)
+{
+    if (event->link < 0 || event->link >= shard->params.link_count)
+        return SORA_E_INVALID;
+    if (event->kind == SORA_SHARD_NEIGHBOUR)
+        return take_neighbour(shard, event);
+    if (event->kind == SORA_SHARD_HALO)
+        return take_halo(shard, now, event, out);
+    if (event->epoch != shard->links[event->link].link.epoch)
+        return SORA_E_STALE;
+    if (event->step < 0 || event->step > shard->params.steps)
+        return SORA_E_INVALID;
+    sora_shard_link_heard(shard, event->link);
+    sora_shard_link_at(shard, event);
+    return SORA_OK;
+}
+
+/* Events about the own work. */
+static int take_work_event(struct sora_shard *shard, sora_time now,
+                           const struct sora_shard_event *event)
+{
+    switch (event->kind) {
+    case SORA_SHARD_LOADED:
+        if (shard->state != SORA_SHARD_LOADING || event->step != shard->step)
+            return SORA_E_STALE;
+        move(shard, now, SORA_SHARD_RUNNING);
+        return SORA_OK;
+    case SORA_SHARD_WINDOW_DONE:
+        return take_window_done(shard, event);
+    case SORA_SHARD_UPDATED:
+        if (!shard->update_given || event->step != shard->step)
+            return SORA_E_STALE;
+        begin_step(shard, shard->step + 1);
+        return SORA_OK;
+    case SORA_SHARD_CHECKPOINT_TAKEN:
+        return take_checkpoint(shard, event);
+    case SORA_SHARD_DECODED:
+        if (shard->state != SORA_SHARD_DECODING || !shard->decode_given || shard->segment_due)
+            return SORA_E_STALE;
+        shard->segment_due = true;
+        shard->segment_at = now;
+        return SORA_OK;
+    default:
+        stop(shard, now, SORA_E_DEVICE);
+        return SORA_OK;
+    }
+}
+
+/* Events from the home, and time. */
+static int take_home_event(struct sora_shard *shard, sora_time now,
+                           const struct sora_shard_event *event)
+{
+    switch (event->kind) {
+    case SORA_SHARD_CHECKPOINT_ACKED:
+        return take_acked(shard, event);
+    case SORA_SHARD_SEGMENT_ACKED:
+        if (shard->state != SORA_SHARD_DECODING || !shard->segment_due)
+            return SORA_E_STALE;
+        shard->segment_due = false;
+        move(shard, now, SORA_SHARD_DONE);
+        return SORA_OK;
+    case SORA_SHARD_FLOOR:
+        return take_floor(shard, event);
+    case SORA_SHARD_LEASE:
+        if (event->until > shard->params.lease_until)
+            shard->params.lease_until = event->until;
+        return SORA_OK;
+    case SORA_SHARD_PARK:
+        shard->park = true;
+        return SORA_OK;
+    case SORA_SHARD_CANCEL:
+        stop(shard, now, SORA_E_CANCELLED);
+        return SORA_OK;
+    default:
+        return SORA_OK;
+    }
+}
+
+/* ---- what follows ---- */
+
+static bool wants_park_here(const struct sora_shard *shard)
+{
+    return shard->park && shard->step < shard->params.steps &&
+           is_checkpoint_step(shard, shard->step);
+}
+
+static void settle(struct sora_shard *shard, sora_time now)
+{
+    if (shard->state != SORA_SHARD_STOPPED && now >= shard->params.lease_until)
+        stop(shard, now, SORA_E_TIMEOUT);
+    if (shard->state != SORA_SHARD_RUNNING)
+        return;
+    if (shard->step == shard->params.steps) {
+        if (!shard->checkpoint_due)
+            move(shard, now, SORA_SHARD_DECODING);
+    } else if (!shard->admitted && wants_park_here(shard)) {
+        if (!shard->checkpoint_due)
+            move(shard, now, SORA_SHARD_PARKED);
+    } else if (!shard->admitted) {
+        int64_t bytes = sora_shard_step_bytes(shard, shard->step);
+        if (shard->kept_bytes + bytes <= shard->params.kept_bytes_max) {
+            shard->admitted = true;
+            shard->kept_bytes += bytes;
+        }
+    }
+}
+
+static bool all_final_ready(const struct sora_shard *shard)
+{
+    for (int32_t i = 0; i < shard->params.link_count; i++) {
+        if (!sora_shard_link_final_ready(shard, i))
+            return false;
+    }
+    return true;
+}
+
+static bool window_is_ready(const struct sora_shard *shard, int32_t window)
+{
+    struct sora_window w = sora_timeline_window(&shard->params.timeline, shard->step, window);
+    for (int32_t i = 0; i < shard->params.link_count; i++) {
+        if (!sora_shard_link_latents_ready(shard, i,
+                                           (struct sora_range){w.start, w.start + w.length}))
+            return false;
+    }
+    return true;
+}
+
+static bool window_is_shared(const struct sora_shard *shard, int32_t window)
+{
+    for (int32_t i = 0; i < shard->params.link_count; i++) {
+        struct sora_range w = sora_shard_exchange(shard, shard->step, shard->params.owned,
+                                                  shard->params.links[i].owned);
+        if (window >= w.first && window < w.end)
+            return true;
+    }
+    return false;
+}
+
+/* The next window to run, -1 for none now: those that others wait for come first. */
+static int32_t next_window(const struct sora_shard *shard)
+{
+    int32_t found = -1;
+    for (int32_t w = shard->windows.first; w < shard->windows.end; w++) {
+        if (shard->window_states[w - shard->windows.first] != SORA_WINDOW_TODO)
+            continue;
+        bool shared = window_is_shared(shard, w);
+        if ((found < 0 || shared) && window_is_ready(shard, w)) {
+            if (shared)
+                return w;
+            found = w;
+        }
+    }
+    return found;
+}
+
+static bool update_is_ready(const struct sora_shard *shard)
+{
+    if (shard->update_given || shard->checkpoint_due ||
+        shard->done < shard->windows.end - shard->windows.first)
+        return false;
+    for (int32_t i = 0; i < shard->params.link_count; i++) {
+        if (!sora_shard_link_predictions_ready(shard, i) || shard->links[i].log.step <= shard->step)
+            return false;
+    }
+    return true;
+}
+
+static bool next_run_action(struct sora_shard *shard, struct sora_shard_action *out)
+{
+    if (shard->state != SORA_SHARD_RUNNING || !shard->admitted)
+        return false;
+    if (shard->running < shard->params.windows_in_flight_max) {
+        int32_t window = next_window(shard);
+        if (window >= 0) {
+            shard->window_states[window - shard->windows.first] = SORA_WINDOW_RUNNING;
+            shard->running++;
+            *out = (struct sora_shard_action){
+                .kind = SORA_SHARD_RUN_WINDOW, .step = shard->step, .window = window};
+            return true;
+        }
+    }
+    if (!update_is_ready(shard))
+        return false;
+    shard->update_given = true;
+    *out = (struct sora_shard_action){.kind = SORA_SHARD_UPDATE, .step = shard->step};
+    return true;
+}
+
+static bool next_checkpoint_action(struct sora_shard *shard, sora_time now,
+                                   struct sora_shard_action *out)
+{
+    if (shard->state == SORA_SHARD_RUNNING && shard->checkpoint_due && !shard->checkpoint_given &&
+        shard->snapshot_count < SORA_SHARD_SNAPSHOTS) {
+        shard->checkpoint_given = true;
+        *out = (struct sora_shard_action){.kind = SORA_SHARD_TAKE_CHECKPOINT, .step = shard->step};
+        return true;
+    }
+    for (int32_t i = 0; i < shard->snapshot_count; i++) {
+        if (!shard->snapshot_unsent[i])
+            continue;
+        shard->snapshot_unsent[i] = false;
+        shard->resend_at = now + 2 * shard->params.retry_ns;
+        *out = (struct sora_shard_action){.kind = SORA_SHARD_SEND_CHECKPOINT,
+                                          .step = shard->snapshots[i]};
+        return true;
+    }
+    return false;
+}
+
+static bool next_link_action(struct sora_shard *shard, struct sora_shard_action *out)
+{
+    if (shard->state == SORA_SHARD_LOADING)
+        return false;
+    for (int32_t i = 0; i < shard->params.link_count; i++) {
+        if (sora_shard_link_log(shard, i, out) || sora_shard_link_send(shard, i, out))
+            return true;
+    }
+    return false;
+}
+
+static bool next_decode_action(struct sora_shard *shard, sora_time now,
+                               struct sora_shard_action *out)
+{
+    if (shard->state != SORA_SHARD_DECODING)
+        return false;
+    if (!shard->decode_given && all_final_ready(shard)) {
+        shard->decode_given = true;
+        int32_t first = shard->params.owned.first - shard->params.context_latents;
+        *out = (struct sora_shard_action){.kind = SORA_SHARD_DECODE,
+                                          .range = shard->params.owned,
+                                          .window = first > 0 ? first : 0};
+        return true;
+    }
+    if (shard->segment_due && now >= shard->segment_at) {
+        shard->segment_at = now + 2 * shard->params.retry_ns;
+        *out = (struct sora_shard_action){.kind = SORA_SHARD_SEND_SEGMENT};
+        return true;
+    }
+    return false;
+}
+
+static bool next_report_action(struct sora_shard *shard, sora_time now,
+                               struct sora_shard_action *out)
+{
+    if (shard->prune_due >= 0) {
+        *out = (struct sora_shard_action){.kind = SORA_SHARD_PRUNE, .step = shard->prune_due};
+        shard->prune_due = -1;
+        return true;
+    }
+    if (now < shard->progress_at)
+        return false;
+    shard->progress_at = now + shard->params.progress_ns;
+    *out = (struct sora_shard_action){
+        .kind = SORA_SHARD_PROGRESS, .step = shard->step, .window = shard->done};
+    return true;
+}
+
+static bool next_action(struct sora_shard *shard, sora_time now, struct sora_shard_action *out)
+{
+    if (shard->state == SORA_SHARD_STOPPED) {
+        bool due = shard->stop_due;
+        shard->stop_due = false;
+        *out = (struct sora_shard_action){.kind = SORA_SHARD_STOP, .code = shard->stop_code};
+        return due;
+    }
+    if (shard->state == SORA_SHARD_LOADING && !shard->load_given) {
+        shard->load_given = true;
+        *out = (struct sora_shard_action){.kind = SORA_SHARD_LOAD, .step = shard->step};
+        return true;
+    }
+    return next_link_action(shard, out) || next_checkpoint_action(shard, now, out) ||
+           next_run_action(shard, out) || next_decode_action(shard, now, out) ||
+           next_report_action(shard, now, out);
+}
+
+/* Whether nothing but halos of others can bring the shard on. */
+static bool waits(const struct sora_shard *shard)
+{
+    if (shard->state == SORA_SHARD_DECODING)
+        return !shard->decode_given && !all_final_ready(shard);
+    return shard->state == SORA_SHARD_RUNNING && shard->admitted && shard->running == 0 &&
+           !shard->update_given && !shard->checkpoint_due;
+}
+
+/* Asks the links that owe something; repeats a checkpoint that nobody acknowledged. */
+static void take_time(struct sora_shard *shard, sora_time now)
+{
+    if (shard->snapshot_count > 0 && now >= shard->resend_at) {
+        shard->snapshot_unsent[0] = true;
+        shard->resend_at = now + 2 * shard->params.retry_ns;
+    }
+    if (!waits(shard)) {
+        shard->retry_at = NEVER;
+        return;
+    }
+    if (shard->retry_at == NEVER)
+        shard->retry_at = now + shard->params.retry_ns;
+    if (now < shard->retry_at)
+        return;
+    shard->retry_at = now + shard->params.retry_ns;
+    struct sora_range inputs = {0, 0};
+    if (shard->step < shard->params.steps)
+        inputs =
+            sora_timeline_shard_inputs(&shard->params.timeline, shard->step, shard->params.owned);
+    for (int32_t i = 0; i < shard->params.link_count; i++) {
+        bool ready = shard->step == shard->params.steps
+                         ? sora_shard_link_final_ready(shard, i)
+                         : sora_shard_link_latents_ready(shard, i, inputs) &&
+                               sora_shard_link_predictions_ready(shard, i);
+        if (ready)
+            continue;
+        shard->links[i].at_due = shard->step;
+        shard->links[i].at_again = true;
+    }
+}
+
+static int take_event(struct sora_shard *shard, sora_time now, const struct sora_shard_event *event,
+                      struct sora_shard_actions *out)
+{
+    if (event->kind >= SORA_SHARD_LOADED && event->kind <= SORA_SHARD_DEVICE_FAILED)
+        return take_work_event(shard, now, event);
+    if (event->kind >= SORA_SHARD_HALO && event->kind <= SORA_SHARD_NEIGHBOUR)
+        return take_link_event(shard, now, event, out);
+    return take_home_event(shard, now, event);
+}
+
+int sora_shard_step(struct sora_shard *shard, sora_time now, const struct sora_shard_event *event,
+                    struct sora_shard_actions *out_actions)
+{
+    out_actions->count = 0;
+    out_actions->more = false;
+    if (out_actions->capacity < SORA_SHARD_ACTIONS_MIN)
+        return SORA_E_FULL;
+    if (shard->state == SORA_SHARD_STOPPED && event->kind != SORA_SHARD_TICK)
+        return SORA_E_STALE;
+    int result = take_event(shard, now, event, out_actions);
+    if (result)
+        return result;
+    settle(shard, now);
+    take_time(shard, now);
+    check_state(shard);
+    while (out_actions->count < out_actions->capacity) {
+        if (!next_action(shard, now, &out_actions->items[out_actions->count])) {
+            take_time(shard, now); /* what was given may have left nothing but waiting */
+            return SORA_OK;
+        }
+        out_actions->count++;
+    }
+    out_actions->more = true;
+    return SORA_OK;
+}
+
+sora_time sora_shard_next_deadline(const struct sora_shard *shard)
+{
+    if (shard->state == SORA_SHARD_STOPPED)
+        return NEVER;
+    sora_time next = shard->params.lease_until;
+    next = shard->progress_at < next ? shard->progress_at : next;
+    next = shard->retry_at < next ? shard->retry_at : next;
+    if (shard->snapshot_count > 0 && shard->resend_at < next)
+        next = shard->resend_at;
+    if (shard->segment_due && shard->segment_at < next)
+        next = shard->segment_at;
+    return next;
+}
+
+struct sora_shard_view sora_shard_view(const struct sora_shard *shard)
+{
+    return (struct sora_shard_view){.state = shard->state,
+                                    .step = shard->step,
+                                    .windows_done = shard->done,
+                                    .windows_count = shard->windows.end - shard->windows.first,
+                                    .floor_step = shard->floor,
+                                    .kept_bytes = shard->kept_bytes,
+                                    .lease_until = shard->params.lease_until,
+                                    .waits = waits(shard)};
+}
+
+int32_t sora_shard_find_link(const struct sora_shard *shard, int32_t job_shard)
+{
+    for (int32_t i = 0; i < shard->params.link_count; i++) {
+        if (shard->params.links[i].shard == job_shard)
+            return i;
+    }
+    return -1;
+}

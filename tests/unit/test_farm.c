@@ -1,0 +1,167 @@
+/* The farm's tables: reasons, order of service, records. Faults are the simulator's (tests/sim). */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "scheduler/core/farm_records.h"
+
+#include <string.h>
+
+static struct sora_farm_action items[SORA_FARM_ACTIONS_MIN];
+static struct sora_farm_actions actions = {.items = items, .capacity = SORA_FARM_ACTIONS_MIN};
+
+static struct sora_farm_job make_job(unsigned char id)
+{
+    struct sora_farm_job job = {.model = 1, .checkpoint_steps = 2};
+    memset(job.id.bytes, id, sizeof(job.id.bytes));
+    job.plan = (struct sora_plan_job){.timeline = {20, 21, 5, false},
+                                      .steps = 4,
+                                      .memory_fixed_bytes = 6100000000,
+                                      .halo_latent_bytes = 100};
+    return job;
+}
+
+static struct sora_farm *make_farm(void)
+{
+    struct sora_farm_params params = {0};
+    struct sora_farm *farm = NULL;
+    assert_int_equal(sora_farm_create(&params, &farm), SORA_OK);
+    return farm;
+}
+
+static int submit(struct sora_farm *farm, const struct sora_farm_job *job, struct sora_fault *fault)
+{
+    struct sora_farm_event event = {.kind = SORA_FARM_SUBMIT, .submit = job};
+    return sora_farm_step(farm, 0, &event, &actions, fault);
+}
+
+static void beat(struct sora_farm *farm, sora_time now, int64_t memory)
+{
+    static uint64_t sequence;
+    struct sora_farm_beat beat = {.boot = 5, .sequence = ++sequence, .device_count = 1};
+    beat.devices[0] = (struct sora_farm_device){
+        .name = "gpu0", .device_class = 1, .memory_free_bytes = memory, .offered = true};
+    struct sora_farm_event event = {
+        .kind = SORA_FARM_BEAT, .node = 9, .name = "brook", .beat = &beat};
+    assert_int_equal(sora_farm_step(farm, now, &event, &actions, NULL), SORA_OK);
+}
+
+static const struct sora_farm_action *find(enum sora_farm_action_kind kind)
+{
+    for (int32_t i = 0; i < actions.count; i++) {
+        if (items[i].kind == kind)
+            return &items[i];
+    }
+    return NULL;
+}
+
+static void waiting_jobs_have_a_reason(void **state)
+{
+    (void)state;
+    struct sora_farm *farm = make_farm();
+    struct sora_farm_job job = make_job(1);
+    assert_int_equal(submit(farm, &job, NULL), SORA_OK);
+    assert_int_equal(items[0].kind, SORA_FARM_STORE_JOB);
+    static struct sora_farm_job_view view;
+    assert_int_equal(sora_farm_job_view(farm, &job.id, &view), SORA_OK);
+    assert_string_equal(view.reason, "no device is connected");
+    assert_int_equal(view.queue_place, 0);
+    beat(farm, 1, 4000000000);
+    sora_farm_job_view(farm, &job.id, &view);
+    assert_string_equal(view.reason, "needs 6.1 GB, largest free is 4.0 GB on brook/gpu0");
+    sora_farm_destroy(&farm);
+}
+
+static void priority_goes_first_and_silence_is_a_loss(void **state)
+{
+    (void)state;
+    struct sora_farm *farm = make_farm();
+    struct sora_farm_job low = make_job(1), high = make_job(2);
+    high.priority = 5;
+    submit(farm, &low, NULL);
+    submit(farm, &high, NULL);
+    beat(farm, 1, 8000000000);
+    const struct sora_farm_action *offer = find(SORA_FARM_OFFER);
+    assert_non_null(offer);
+    assert_memory_equal(&offer->job, &high.id, sizeof(high.id));
+    assert_int_equal(offer->epoch, 1);
+    assert_int_equal(offer->boot, 5);
+    static struct sora_farm_job_view view;
+    sora_farm_job_view(farm, &low.id, &view);
+    assert_string_equal(view.reason, "all 1 devices that could render it are busy");
+    struct sora_farm_event grant = {.kind = SORA_FARM_GRANT, .node = 9, .job = high.id, .epoch = 1};
+    assert_int_equal(sora_farm_step(farm, 2, &grant, &actions, NULL), SORA_OK);
+    assert_non_null(find(SORA_FARM_ORDER));
+    struct sora_farm_event tick = {.kind = SORA_FARM_TICK};
+    struct sora_farm_node_view node;
+    sora_farm_step(farm, 1 + 5 * SORA_TIME_SECOND, &tick, &actions, NULL);
+    assert_true(sora_farm_node_at(farm, 0, &node));
+    assert_int_equal(node.state, SORA_NODE_SUSPECTED);
+    sora_farm_step(farm, 1 + 15 * SORA_TIME_SECOND, &tick, &actions, NULL);
+    sora_farm_node_at(farm, 0, &node);
+    assert_int_equal(node.state, SORA_NODE_LOST);
+    sora_farm_job_view(farm, &high.id, &view);
+    assert_int_equal(view.shards[0].epoch, 0);
+    struct sora_farm_event late = {
+        .kind = SORA_FARM_CHECKPOINT, .job = high.id, .epoch = 1, .step = 2};
+    assert_int_equal(sora_farm_step(farm, 16 * SORA_TIME_SECOND, &late, &actions, NULL),
+                     SORA_E_STALE);
+    sora_farm_destroy(&farm);
+}
+
+static void bad_input_changes_nothing(void **state)
+{
+    (void)state;
+    struct sora_farm *farm = make_farm();
+    struct sora_farm_job job = make_job(1);
+    job.plan.steps = 0;
+    struct sora_fault fault = {0};
+    assert_int_equal(submit(farm, &job, &fault), SORA_E_INVALID);
+    assert_string_equal(fault.text, "0 steps are outside 1..1000");
+    struct sora_job_id id;
+    assert_false(sora_farm_job_at(farm, 0, &id));
+    struct sora_farm_event cancel = {.kind = SORA_FARM_CANCEL, .job = job.id};
+    assert_int_equal(sora_farm_step(farm, 0, &cancel, &actions, NULL), SORA_E_NOT_FOUND);
+    job = make_job(1);
+    submit(farm, &job, NULL);
+    assert_int_equal(sora_farm_step(farm, 0, &cancel, &actions, NULL), SORA_OK);
+    struct sora_farm_event resume = {.kind = SORA_FARM_RESUME, .job = job.id};
+    fault = (struct sora_fault){0};
+    assert_int_equal(sora_farm_step(farm, 0, &resume, &actions, &fault), SORA_E_BUSY);
+    assert_string_equal(fault.text, "cannot resume a job that is cancelled");
+    sora_farm_destroy(&farm);
+}
+
+static void stored_records_are_checked(void **state)
+{
+    (void)state;
+    struct sora_farm *farm = make_farm(), *other = make_farm();
+    struct sora_farm_job job = make_job(1);
+    submit(farm, &job, NULL);
+    static struct sora_farm_job_record record;
+    assert_int_equal(sora_farm_export_job(farm, &job.id, &record), SORA_OK);
+    assert_int_equal(sora_farm_import_job(other, 0, &record, NULL, NULL), SORA_OK);
+    static struct sora_farm_job_view view;
+    assert_int_equal(sora_farm_job_view(other, &job.id, &view), SORA_OK);
+    assert_int_equal(view.state, SORA_JOB_QUEUED);
+    record.floor_step = 5;
+    struct sora_fault fault = {0};
+    assert_int_equal(sora_farm_import_job(other, 0, &record, NULL, &fault), SORA_E_INVALID);
+    assert_string_equal(fault.text, "a stored job contradicts itself");
+    sora_farm_destroy(&farm);
+    sora_farm_destroy(&other);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(waiting_jobs_have_a_reason),
+        cmocka_unit_test(priority_goes_first_and_silence_is_a_loss),
+        cmocka_unit_test(bad_input_changes_nothing),
+        cmocka_unit_test(stored_records_are_checked),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
