@@ -1,7 +1,7 @@
 """Trains the mini model's AutoencoderKLWan on drawn pictures, then on short clips.
 
   make_frames.py --work DIR/vae
-  train_vae.py --work DIR/vae [--image-steps 600] [--clip-seconds 1100] [--device cpu]
+  train_vae.py --work DIR/vae [--image-steps 500] [--clip-seconds 870] [--device cpu]
 
 Resumable: state.pt holds parameters, optimiser, step and random state. The log is vae.csv.
 Loss: L1 + 4 x squared error + 0.5 x L1 of picture gradients + a small KL term; noise of the learned
@@ -72,13 +72,14 @@ def latent_statistics(vae, pool, device, count=160):
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--work", required=True)
-    parser.add_argument("--image-steps", type=int, default=600)
-    parser.add_argument("--clip-seconds", type=float, default=1100)
+    parser.add_argument("--image-steps", type=int, default=500)
+    parser.add_argument("--clip-seconds", type=float, default=870)
     parser.add_argument("--kept-frames", type=int, default=6)
     parser.add_argument("--image-batch", type=int, default=8)
     parser.add_argument("--clip-batch", type=int, default=1)
     parser.add_argument("--clip-frames", type=int, default=17)
     parser.add_argument("--rate", type=float, default=2e-3)
+    parser.add_argument("--clip-rate", type=float, default=9e-4)
     parser.add_argument("--kl", type=float, default=5e-4)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
@@ -137,7 +138,7 @@ def main():
             done = done.item()
             if done >= 1:
                 break
-            rate = args.rate * min(1, (step - clip_first + 1) / 20)
+            rate = args.clip_rate * min(1, (step - clip_first + 1) / 20)
             rate *= 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * done))
             x = batch_of(clips, rng, args.clip_batch, args.clip_frames, args.device)
             keep = torch.from_numpy(np.sort(rng.choice(args.clip_frames, args.kept_frames, replace=False)))
