@@ -21,17 +21,16 @@ struct sora_bundle {
     int64_t steps;
     double guidance, shift;
     double noise_share; /* a of the shared-mean noise (model/noise.h) */
-    int solver; /* enum sora_solver_kind */
+    int solver;         /* enum sora_solver_kind */
     char *negative;
     char *knows; /* one sentence about what a small model knows; NULL for a general one */
     char *words; /* the words it was trained on, separated by spaces; NULL for a general one */
 };
 
 /* Opens directory `path`. Gaps are filled from scheduler/scheduler_config.json (solver, shift) and
- * Wan's defaults (21 latents, overlap 5, 832x480, 16 fps, 50 steps, guidance 5, shift 3, noise share
- * 0.5). Errors:
- * NOT_FOUND, FORMAT, and UNSUPPORTED for a pipeline other than WanPipeline or one with two
- * transformers, each naming the file and value. */
+ * Wan's defaults (21 latents, overlap 5, 832x480, 16 fps, 50 steps, guidance 5, shift 3, noise
+ * share 0.5). Errors: NOT_FOUND, FORMAT, and UNSUPPORTED for a pipeline other than WanPipeline or
+ * one with two transformers, each naming the file and value. */
 int sora_bundle_open(const char *path, struct sora_bundle *out_bundle, struct sora_fault *fault);
 void sora_bundle_fini(struct sora_bundle *bundle);
 
