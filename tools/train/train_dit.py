@@ -101,6 +101,7 @@ def main():
     parser.add_argument("--heads", type=int, default=dit_model.HEADS)
     parser.add_argument("--seconds", type=float, default=0, help="train for this long in all, over resumed "
                         "runs; stages (at 40 and 60 %%) and learning rate then follow the clock, not the steps")
+    parser.add_argument("--start", help="a transformer directory to begin from when there is no state yet")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--no-compile", action="store_true")
@@ -116,6 +117,8 @@ def main():
     pieces, encoder = text_model.load(os.path.join(args.work, "text", "out"), device)
     torch.manual_seed(4)
     model = dit_model.create(args.layers, args.ffn, args.heads).to(device)
+    if args.start:
+        model.load_state_dict(type(model).from_pretrained(args.start, torch_dtype=torch.float32).state_dict())
     average = {k: v.clone() for k, v in model.state_dict().items()}
     optimiser = Muon(model, lr=args.rate, weight_decay=0.01,
                      exclude=("patch_embedding", "proj_out", "scale_shift_table", "time_embedder"))
