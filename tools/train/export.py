@@ -86,7 +86,13 @@ def knowledge():
 
 
 def to_bf16(module, folder):
+    """Weights and config; the place that the part was loaded from does not belong in the config."""
     module.to(torch.bfloat16).save_pretrained(folder)
+    path = os.path.join(folder, "config.json")
+    with open(path) as f:
+        config = json.load(f)
+    config.pop("_name_or_path", None)
+    write_json(path, config)
 
 
 def main():
