@@ -2,10 +2,10 @@
  * Settings from YAML. The libcyaml schema is made at run time from the table: one optional string
  * per key, so that text from YAML and from a command line is checked by the same code.
  */
+#include "base/files.h"
 #include "base/settings.h"
 
 #include <cyaml/cyaml.h>
-#include <errno.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -150,21 +150,12 @@ int sora_settings_parse_yaml(const struct sora_settings_table *table, const char
 int sora_settings_load_yaml(const struct sora_settings_table *table, const char *path, void *target,
                             struct sora_fault *fault)
 {
-    FILE *file = fopen(path, "rb");
-    if (!file)
-        return sora_fault_set(fault, sora_error_from_errno(errno), "cannot open %.300s: %s", path,
-                              strerror(errno));
-    char *text = malloc(YAML_SIZE_MAX + 1);
-    int error;
-    if (!text) {
-        error = sora_fault_set(fault, SORA_E_MEMORY, "%.300s: out of memory", path);
-    } else {
-        size_t size = fread(text, 1, YAML_SIZE_MAX + 1, file);
-        error = ferror(file) ? sora_fault_set(fault, SORA_E_IO, "cannot read %.300s: %s", path,
-                                              strerror(errno))
-                             : sora_settings_parse_yaml(table, text, size, path, target, fault);
-    }
-    free(text);
-    fclose(file);
+    struct sora_bytes text;
+    int error = sora_file_read(path, YAML_SIZE_MAX, &text, fault);
+    if (error)
+        return error;
+    error =
+        sora_settings_parse_yaml(table, (const char *)text.data, text.size, path, target, fault);
+    sora_bytes_fini(&text);
     return error;
 }

@@ -121,19 +121,6 @@ int sora_array_read(const char *path, const char *name, struct sora_array *out_a
     return error;
 }
 
-bool sora_array_exists(const char *path, const char *name)
-{
-    struct sora_bytes bytes = {0};
-    if (sora_file_read(path, SORA_TENSOR_FILE_SIZE_MAX, &bytes, NULL))
-        return false;
-    struct sora_safetensors table = {0};
-    bool found = !sora_safetensors_parse(bytes.data, bytes.size, bytes.size, path, &table, NULL) &&
-                 find(&table, name);
-    sora_safetensors_fini(&table);
-    sora_bytes_fini(&bytes);
-    return found;
-}
-
 /* The header, padded by spaces so that the data start at a multiple of 8. Returns its length
  * without the 8 bytes of the length field. */
 static size_t make_header(char *text, size_t size, const char *name, const struct sora_array *array)

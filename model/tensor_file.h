@@ -7,7 +7,6 @@
 
 #include "base/error.h"
 
-#include <stdbool.h>
 #include <stdint.h>
 
 #define SORA_TENSOR_FILE_SIZE_MAX ((uint64_t)4 << 30)
@@ -25,9 +24,6 @@ int64_t sora_array_count(const struct sora_array *array);
  * naming it), FORMAT, LIMIT, NUMERIC when a value is not finite, MEMORY, IO. */
 int sora_array_read(const char *path, const char *name, struct sora_array *out_array,
                     struct sora_fault *fault);
-
-/* Whether the file holds a tensor of that name; false also when it cannot be read. */
-bool sora_array_exists(const char *path, const char *name);
 
 /* Writes a file with the one tensor, f32, published by rename. */
 int sora_array_write(const char *path, const char *name, const struct sora_array *array,
