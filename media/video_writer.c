@@ -15,6 +15,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define FPS_DIVISOR_MAX 1001
+
 #define CRF_DEFAULT 18
 #define KEY_FRAME_SECONDS 2 /* players can seek to these */
 
@@ -50,14 +52,16 @@ static int check_even(const char *name, int value, struct sora_fault *fault)
 
 static int check_params(const struct sora_video_writer_params *params, struct sora_fault *fault)
 {
+    const int divisor =
+        params->fps_divisor > 0 && params->fps_divisor <= FPS_DIVISOR_MAX ? params->fps_divisor : 1;
     const struct {
         const char *name;
         int value, min, max;
     } ranges[] = {
         {"width", params->width, 2, SORA_VIDEO_SIZE_MAX},
         {"height", params->height, 2, SORA_VIDEO_SIZE_MAX},
-        {"frame rate", params->fps, 1, SORA_VIDEO_FPS_MAX},
-        {"frame rate divisor", params->fps_divisor, 0, 1001},
+        {"frame rate", params->fps, 1, SORA_VIDEO_FPS_MAX * divisor},
+        {"frame rate divisor", params->fps_divisor, 0, FPS_DIVISOR_MAX},
         {"crf", params->crf, 0, 51},
         {"thread count", params->thread_count, 0, 64},
         {"tag count", params->tag_count, 0, SORA_VIDEO_TAGS_MAX},

@@ -29,7 +29,7 @@ struct sora_video_tag {
 struct sora_video_writer_params {
     const char *path;   /* an existing file is replaced when the new one is complete */
     int width, height;  /* even, 2..SORA_VIDEO_SIZE_MAX: 4:2:0 has no odd sizes */
-    int fps;            /* frames per second = fps / fps_divisor, 1..SORA_VIDEO_FPS_MAX */
+    int fps;            /* frames per second = fps / fps_divisor, at most SORA_VIDEO_FPS_MAX */
     int fps_divisor;    /* 0 means 1; at most 1001 */
     const char *codec;  /* a libav video encoder that takes yuv420p; NULL means libx264 */
     const char *preset; /* the encoder's preset; NULL means medium */

@@ -119,6 +119,12 @@ class Outputs(Folder):
         self.assertIn(b"note: 7 frames become 9", done.stderr)
         self.assertIn(b"note: 100x70 becomes 96x64", done.stderr)
 
+    def test_frame_rates_of_film_and_television(self):
+        for rate in ("23.976", "29.97", "12.5", "24"):
+            done = render(BASE + ["--frames", "5", "--fps", rate, "--quiet", "-o", self.path("a.mp4"),
+                                  "--contact", self.path("a.png")])
+            self.assertEqual(done.returncode, 0, done.stderr)
+
     def test_job_file(self):
         with open(self.path("job.yaml"), "w") as file:
             file.write("model: %s\nprompt: a boat\nframes: 5\nsize: 96x64\nsteps: 1\n" % MODEL)
