@@ -13,6 +13,7 @@ static const struct sora_rule shot_rows[] = {
     SORA_REAL("seconds", 0, 86400),
     SORA_NUMBER("seed", 0, UINT64_MAX),
     SORA_FLAG("cut"),
+    SORA_NUMBER("frames", 0, (1 << 20)),
 };
 
 static const struct sora_rule job_spec_rows[] = {
@@ -34,13 +35,19 @@ static const struct sora_rule job_spec_rows[] = {
     SORA_EXACTS("studios", SORA_NODE_ID_SIZE, 64),
     SORA_PERHAPS("output"),
     SORA_NUMBER("wall_created_ms", 0, WALL_MS_MAX),
+    SORA_REAL("noise_share", 0, 1),
 };
 
 static const struct sora_rule output_rows[] = {
-    SORA_TEXT("container", 0, 16),    SORA_TEXT("codec", 0, 16),
-    SORA_NUMBER("quality", 0, 63),    SORA_NUMBER("bitrate", 0, 1000000000),
-    SORA_TEXT("pixel_format", 0, 32), SORA_FLAG("preview"),
-    SORA_FLAG("contact_sheet"),       SORA_FLAG("report"),
+    SORA_TEXT("container", 0, 16),
+    SORA_TEXT("codec", 0, 16),
+    SORA_NUMBER("quality", 0, 63),
+    SORA_NUMBER("bitrate", 0, 1000000000),
+    SORA_TEXT("pixel_format", 0, 32),
+    SORA_FLAG("preview"),
+    SORA_FLAG("contact_sheet"),
+    SORA_FLAG("report"),
+    SORA_FLAG("latents"),
 };
 
 static const struct sora_rule submit_rows[] = {
@@ -64,6 +71,7 @@ static const struct sora_rule plan_shard_rows[] = {
     SORA_TEXT("device", 0, 64),
     SORA_REAL("seconds", 0, 1000000000),
     SORA_NUMBER("memory", 0, UINT64_MAX),
+    SORA_NUMBER("take", 0, 65535),
 };
 
 static const struct sora_rule plan_reply_rows[] = {
@@ -97,6 +105,7 @@ static const struct sora_rule shard_status_rows[] = {
     SORA_REAL("left_s", 0, 1000000000),
     SORA_NUMBER("frames_done", 0, UINT32_MAX),
     SORA_TEXT("text", 0, 1024),
+    SORA_NUMBER("take", 0, 65535),
 };
 
 static const struct sora_rule job_status_rows[] = {
@@ -116,6 +125,8 @@ static const struct sora_rule job_status_rows[] = {
     SORA_TEXT("owner", 0, 128),
     SORA_PARTS("shards", 512),
     SORA_NUMBER("restarts", 0, UINT32_MAX),
+    SORA_NUMBER("takes", 0, 65536),
+    SORA_FLAG("preview"),
 };
 
 static const struct sora_rule job_name_rows[] = {

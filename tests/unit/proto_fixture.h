@@ -127,9 +127,14 @@ static inline void proto_settle(ProtobufCMessage *message)
     } else if (type == &farm__halo__descriptor) {
         ((Farm__Halo *)message)->offset = 4;
         ((Farm__Halo *)message)->size = 8;
-    } else if (type == &farm__final_latents__descriptor) {
-        ((Farm__FinalLatents *)message)->first = 1;
-        ((Farm__FinalLatents *)message)->end = 2;
+    } else if (type == &farm__state_part__descriptor) {
+        ((Farm__StatePart *)message)->first = 1;
+        ((Farm__StatePart *)message)->end = 2;
+    } else if (type == &farm__shard_text__descriptor) {
+        ((Farm__ShardText *)message)->first = 1;
+        ((Farm__ShardText *)message)->end = 2;
+    } else if (type == &farm__model_file__descriptor) {
+        memcpy(((Farm__ModelFile *)message)->path, "a", 2);
     }
 }
 

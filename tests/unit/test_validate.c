@@ -160,7 +160,7 @@ static void fields_are_held_together(void **state)
     assign->schedule->n_timesteps = 1;
     refused(assign, "schedule");
     assign->schedule->n_timesteps = 2;
-    assign->checkpoint = NULL;
+    assign->n_states = 0;
     refused(assign, "checkpoint");
     assign->step = 0;
     assert_int_equal(sora_validate_message(&assign->base, NULL), SORA_OK);

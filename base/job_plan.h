@@ -1,0 +1,107 @@
+/*
+ * Job plan: what will be rendered, from what is asked (JobSpec or options) and what the model can
+ * do: sizes and lengths rounded to the model's rules, gaps filled, shots grouped into takes.
+ *
+ * A take is what lies between hard cuts: one timeline, sampled in one piece, with one text per
+ * shot. Both the renderer on one device and the home of a farm plan with this, so a farm renders
+ * what one device renders. Pure; plain values, the texts are borrowed from what was asked.
+ */
+#ifndef SORA_BASE_JOB_PLAN_H
+#define SORA_BASE_JOB_PLAN_H
+
+#include "base/job_options.h"
+#include "base/timeline.h"
+
+#define SORA_JOB_NOTES_MAX 8
+#define SORA_JOB_NOTE_SIZE 480
+
+/* Read from a model's files; also in its manifest (proto/farm.proto, ModelFacts). */
+struct sora_model_facts {
+    const char *name; /* borrowed, as the texts below */
+    int32_t window, overlap, channels;
+    int32_t temporal_factor; /* frames = temporal_factor n + 1 */
+    int32_t spatial_factor;  /* pixels per latent */
+    int32_t multiple_width, multiple_height;
+    int32_t width, height;
+    double fps;
+    int32_t steps;
+    double guidance, shift;
+    int32_t solver;
+    double noise_share;
+    int32_t context_latents; /* that decoding from the middle reads */
+    int32_t hidden, ffn, layers;
+    uint64_t weight_bytes;                /* of all files */
+    const char *negative, *knows, *words; /* may be "" */
+};
+
+/* What is asked; 0, NAN or -1 where nothing is. */
+struct sora_job_ask_shot {
+    const char *prompt, *negative; /* negative NULL: the job's or the model's own */
+    double seconds;                /* or */
+    int32_t frames;
+    uint64_t seed;
+    bool cut;
+};
+struct sora_job_ask {
+    int32_t shot_count;
+    const struct sora_job_ask_shot *shots;
+    int32_t width, height;
+    double fps;
+    int32_t steps, overlap;
+    double guidance, shift, noise_share; /* NAN: the model's own */
+    int solver, noise_kind;              /* -1: the model's own */
+};
+
+/* A run of latents with one text. */
+struct sora_job_text {
+    struct sora_range latents;
+    int32_t shot; /* index into the ask */
+};
+
+struct sora_job_take {
+    struct sora_timeline_params timeline;
+    int32_t frame_first; /* in the finished video */
+    int32_t
+        frame_count; /* that are shown; a multi-take job may decode up to 3 more and drop them */
+    int32_t frames_made; /* temporal_factor (T-1) + 1 */
+    uint64_t seed;
+    int32_t text_first, text_count; /* in `texts` */
+};
+
+struct sora_job_plan {
+    int32_t take_count, text_count;
+    struct sora_job_take takes[SORA_JOB_SHOTS_MAX];
+    struct sora_job_text texts[SORA_JOB_SHOTS_MAX]; /* take by take, ascending latents */
+    int32_t frame_count;                            /* of the finished video */
+    int32_t width, height, latent_width, latent_height, channels;
+    double fps;
+    int32_t steps;
+    double guidance, shift, noise_share;
+    int solver, noise_kind;
+    int64_t weight_bytes;       /* of the model */
+    int64_t activation_bytes;   /* of one window's pass, an estimate from the model's dimensions */
+    int64_t state_latent_bytes; /* solver state and predictions of one owned latent */
+    int64_t halo_latent_bytes;  /* one latent as float32 */
+};
+
+struct sora_job_notes {
+    int count;
+    char texts[SORA_JOB_NOTES_MAX][SORA_JOB_NOTE_SIZE];
+};
+
+/* Fills the plan. One take alone: its length is rounded to the nearest that the model can do, with
+ * a note; with several, each is made long enough and cut to the frame. Errors: INVALID (no length,
+ * both lengths, the first shot continues nothing), LIMIT (too long, too many shots). */
+int sora_job_plan_make(const struct sora_job_ask *ask, const struct sora_model_facts *facts,
+                       struct sora_job_plan *out_plan, struct sora_job_notes *out_notes,
+                       struct sora_fault *fault);
+
+/* The text (index into plan->texts) of a window of a take: that of the middle of its payload. */
+int32_t sora_job_plan_window_text(const struct sora_job_plan *plan, int32_t take,
+                                  const struct sora_window *window);
+
+/* The ask of options; `shots` needs room for SORA_JOB_SHOTS_MAX and is borrowed by out_ask. */
+void sora_job_ask_from_options(const struct sora_job_options *options,
+                               struct sora_job_ask_shot *shots, struct sora_job_ask *out_ask);
+
+#endif
