@@ -37,6 +37,9 @@ libzmq3-dev          ZeroMQ: connections between daemons, with CURVE
 libprotobuf-c-dev    Protocol Buffers: the messages
 protobuf-c-compiler  makes C from the messages' description
 libsodium-dev        keys, signatures, guarded memory
+libsqlite3-dev       SQLite: what a home must not forget
+libseccomp-dev       system call filter of the worker processes
+libsystemd-dev       start and stop messages to systemd
 libavcodec-dev       FFmpeg: video and picture encoders
 libavformat-dev      FFmpeg: .mp4 files
 libavutil-dev        FFmpeg: shared utilities

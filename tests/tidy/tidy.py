@@ -35,7 +35,9 @@ LIBRARIES = [
     ("cyaml/", ("base",)),
     ("dnnl", ("tools/bench",)),  # timed beside the project's own kernels
     ("oneapi/dnnl/", ("tools/bench",)),
-    ("jansson.h", ("model",)),
+    ("jansson.h", ("model", "ctl")),
+    ("seccomp.h", ("node",)),
+    ("systemd/", ("daemon",)),
     ("sentencepiece", ("model",)),
     ("utf8proc.h", ("model",)),
     ("libavcodec/", ("media",)),
@@ -46,7 +48,7 @@ LIBRARIES = [
     ("zmq.h", ("proto",)),
     ("protobuf-c/", ("proto",)),
     ("sodium.h", ("proto",)),
-    ("sqlite3.h", ("scheduler", "node")),
+    ("sqlite3.h", ("scheduler",)),
     ("cmocka.h", ("tests",)),
 ]
 
