@@ -13,8 +13,8 @@ struct sora_tasks;
 
 struct sora_task {
     void (*run)(void *context);  /* on the thread; must not touch what the owner may touch */
-    void (*done)(void *context); /* on the owner's thread, also when the tasks are destroyed before
-                                    `run` began (see sora_tasks_destroy); NULL: nothing */
+    void (*done)(void *context); /* on the owner's thread, in step or destroy; may post and destroy
+                                    what it likes but the tasks; NULL: nothing */
     void *context;               /* kept until done */
 };
 
@@ -23,10 +23,11 @@ struct sora_task {
 int sora_tasks_create(const char *name, int queue_max, struct sora_tasks **out_tasks,
                       struct sora_fault *fault);
 
-/* Finishes all that was posted (this blocks), calls every `done`, ends the thread. */
+/* Finishes all that was posted (this blocks), calls every `done`, ends the thread. Accepts NULL. */
 void sora_tasks_destroy(struct sora_tasks **tasks);
 
-/* Errors: FULL when queue_max tasks are not done yet: try again after a step. */
+/* Errors: FULL when queue_max tasks are not done yet: try again after a step. CANCELLED inside
+ * sora_tasks_destroy. */
 int sora_tasks_post(struct sora_tasks *tasks, const struct sora_task *task);
 
 /* Readable when there is something for step. */
