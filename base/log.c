@@ -2,6 +2,7 @@
 #include "base/log.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -11,6 +12,18 @@
 #define LINE_SIZE 1024 /* bytes of a line with its newline */
 
 static atomic_int log_level = SORA_LOG_INFO;
+
+static pthread_mutex_t sink_mutex = PTHREAD_MUTEX_INITIALIZER;
+static sora_log_sink sink;
+static void *sink_context;
+
+void sora_log_set_sink(sora_log_sink new_sink, void *context)
+{
+    pthread_mutex_lock(&sink_mutex);
+    sink = new_sink;
+    sink_context = context;
+    pthread_mutex_unlock(&sink_mutex);
+}
 
 void sora_log_set_level(enum sora_log_level level)
 {
@@ -81,6 +94,10 @@ void sora_log(enum sora_log_level level, const char *format, ...)
         if ((unsigned char)line[i] < 0x20 || line[i] == 0x7f)
             line[i] = '?';
     }
+    pthread_mutex_lock(&sink_mutex);
+    if (sink)
+        sink(sink_context, line, length);
+    pthread_mutex_unlock(&sink_mutex);
     line[length++] = '\n'; /* vsnprintf left room for its NUL */
     line_write(line, length);
     errno = errno_kept;

@@ -62,6 +62,12 @@ static int open_doors(struct sora_link *link, const struct sora_link_params *par
     return rc;
 }
 
+void sora_link_set_certificate(struct sora_link *link, const struct sora_certificate *certificate)
+{
+    link->certificate = *certificate;
+    link->has_certificate = true;
+}
+
 static void take_params(struct sora_link *link, const struct sora_link_params *params)
 {
     link->curve = params->curve;
@@ -73,10 +79,8 @@ static void take_params(struct sora_link *link, const struct sora_link_params *p
     link->version_max = params->version_max ? params->version_max : SORA_PROTOCOL_VERSION_MAX;
     snprintf(link->software, sizeof(link->software), "%s", params->software);
     snprintf(link->name, sizeof(link->name), "%s", params->name ? params->name : "");
-    if (params->certificate) {
-        link->certificate = *params->certificate;
-        link->has_certificate = true;
-    }
+    if (params->certificate)
+        sora_link_set_certificate(link, params->certificate);
     link->event_peer = SORA_LINK_PEERS_MAX;
     link->now = link->kept_at = sora_clock_now();
     link->idle = true;

@@ -52,6 +52,9 @@ void sora_link_destroy(struct sora_link **link);
 /* Where a listener is: SORA_CHANNEL_CONTROL, _BULK or _INVITE. "" when there is none. */
 const char *sora_link_endpoint(const struct sora_link *link, enum sora_channel channel);
 
+/* What later greetings say of us: copied. */
+void sora_link_set_certificate(struct sora_link *link, const struct sora_certificate *certificate);
+
 /* ---- members ---- */
 
 /* Lets a verified identity connect, from now on. A newer certificate of the same node replaces the

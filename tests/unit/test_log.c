@@ -90,6 +90,34 @@ static void long_lines_are_cut_between_characters(void **state)
     }
 }
 
+struct kept_line {
+    char text[64];
+    int count;
+};
+
+static void keep_line(void *context, const char *line, size_t length)
+{
+    struct kept_line *kept = context;
+    snprintf(kept->text, sizeof(kept->text), "%.*s", (int)length, line);
+    kept->count++;
+}
+
+static void a_sink_hears_what_is_written(void **state)
+{
+    (void)state;
+    char text[256];
+    struct kept_line kept = {.count = 0};
+    catch_begin();
+    sora_log_set_sink(keep_line, &kept);
+    sora_log(SORA_LOG_DEBUG, "hidden");
+    sora_log(SORA_LOG_WARN, "frame dropped index=%d", 7);
+    sora_log_set_sink(NULL, NULL);
+    sora_log(SORA_LOG_WARN, "not kept");
+    catch_end(text, sizeof(text));
+    assert_int_equal(kept.count, 1);
+    assert_string_equal(kept.text, "warn: frame dropped index=7");
+}
+
 static void clock_goes_forward(void **state)
 {
     (void)state;
@@ -108,6 +136,7 @@ int main(void)
         cmocka_unit_test(lines_above_the_level_are_dropped),
         cmocka_unit_test(control_characters_cannot_forge_a_line),
         cmocka_unit_test(long_lines_are_cut_between_characters),
+        cmocka_unit_test(a_sink_hears_what_is_written),
         cmocka_unit_test(clock_goes_forward),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
