@@ -1,135 +1,14 @@
 /*
- * sora-worker: drives one compute device. `render` makes a video without a farm.
+ * sora-worker: drives one compute device. Its commands are the rows of one table.
  */
-#include "node/render.h"
+#include "node/commands.h"
 
 #include "base/log.h"
 
-#include <inttypes.h>
-#include <stdlib.h>
+#include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 #define STRINGS_EQUAL(a, b) (strcmp((a), (b)) == 0)
-
-static volatile sig_atomic_t interrupted;
-
-/* The first signal asks the render to stop and clean up; the second ends the process. */
-static void on_signal(int number)
-{
-    if (interrupted)
-        _exit(128 + number);
-    interrupted = 1;
-}
-
-static void install_signals(void)
-{
-    struct sigaction action = {.sa_handler = on_signal};
-    sigaction(SIGINT, &action, NULL);
-    sigaction(SIGTERM, &action, NULL);
-    signal(SIGPIPE, SIG_IGN);
-    signal(SIGXFSZ, SIG_IGN); /* a file size limit becomes an error of the write */
-}
-
-/* A JSON string literal. */
-static void print_json_string(const char *text)
-{
-    putchar('"');
-    for (const unsigned char *c = (const unsigned char *)text; *c; c++) {
-        if (*c == '"' || *c == '\\')
-            printf("\\%c", *c);
-        else if (*c < 0x20)
-            printf("\\u%04x", *c);
-        else
-            putchar(*c);
-    }
-    putchar('"');
-}
-
-static void print_json_result(const struct sora_render_job *job,
-                              const struct sora_render_result *result)
-{
-    const struct sora_render_plan *plan = &result->plan;
-    printf("{\"status\": \"done\", \"output\": ");
-    print_json_string(job->output);
-    printf(", \"model\": ");
-    print_json_string(result->model_name);
-    printf(
-        ", \"device_class\": \"%s\", \"frames\": %d, \"width\": %d, \"height\": %d, \"fps\": %g, "
-        "\"latents\": %d, \"seed\": %" PRIu64 ", \"steps\": %d, \"guidance\": %g, \"shift\": %g, "
-        "\"solver\": \"%s\", \"text_tokens\": %d, \"window_passes\": %d, ",
-        result->device_class, plan->frame_count, plan->width, plan->height, plan->fps,
-        plan->timeline.latent_count, plan->seed, plan->steps, plan->guidance, plan->shift,
-        sora_solver_kind_name(plan->solver), result->text_tokens, result->window_passes);
-    printf("\"seconds\": {\"load\": %.3f, \"text\": %.3f, \"denoise\": %.3f, \"decode\": %.3f}, "
-           "\"peak_memory_bytes\": %" PRIu64 ", \"notes\": [",
-           result->load_seconds, result->text_seconds, result->sample_seconds,
-           result->decode_seconds, result->peak_memory);
-    for (int i = 0; i < result->notes.count; i++) {
-        fputs(i ? ", " : "", stdout);
-        print_json_string(result->notes.texts[i]);
-    }
-    printf("]}\n");
-}
-
-static void print_failure(const struct sora_render_job *job, int error,
-                          const struct sora_fault *fault)
-{
-    const char *text = fault->text[0] ? fault->text : sora_error_text(error);
-    if (job->json) {
-        printf("{\"status\": \"%s\", \"error\": \"%s\", \"text\": ",
-               error == SORA_E_CANCELLED ? "cancelled" : "failed", sora_error_name(error));
-        print_json_string(text);
-        printf("}\n");
-    }
-    fprintf(stderr, "sora-worker: %s\n", text);
-}
-
-/* Options first, then what a --job file adds. */
-static int read_job(int argc, char **argv, struct sora_render_job *job, struct sora_fault *fault)
-{
-    int error = sora_settings_parse_arguments(&sora_render_job_table, argc, argv, job, fault);
-    if (!error && job->job && !job->help)
-        error = sora_settings_load_yaml(&sora_render_job_table, job->job, job, fault);
-    if (!error && !job->output) {
-        job->output = strdup("out.mp4");
-        if (!job->output)
-            error = SORA_E_MEMORY;
-    }
-    return error;
-}
-
-static int command_render(int argc, char **argv)
-{
-    struct sora_render_job job;
-    sora_settings_init(&sora_render_job_table, &job);
-    struct sora_fault fault = {0};
-    struct sora_render_result result = {0};
-    int error = read_job(argc, argv, &job, &fault);
-    if (!error && job.help) {
-        sora_settings_print_help(&sora_render_job_table, stdout);
-        sora_settings_fini(&sora_render_job_table, &job);
-        return 0;
-    }
-    install_signals();
-    if (!error) {
-        struct sora_progress progress;
-        sora_progress_init(&progress, !job.quiet);
-        const struct sora_render_control control = {&progress, &interrupted};
-        error = sora_render_run(&job, &control, &result, &fault);
-        if (error && progress.enabled && progress.terminal)
-            fputs("\r\033[K", stderr);
-    }
-    if (error)
-        print_failure(&job, error, &fault);
-    else if (job.json)
-        print_json_result(&job, &result);
-    else if (!job.quiet)
-        fprintf(stderr, "wrote %s: %d frames, %dx%d, %.1f s\n", job.output, result.plan.frame_count,
-                result.plan.width, result.plan.height, result.plan.frame_count / result.plan.fps);
-    sora_settings_fini(&sora_render_job_table, &job);
-    return sora_error_exit_status(error);
-}
 
 struct command {
     const char *name, *help;
@@ -144,7 +23,7 @@ static int command_version(int argc, char **argv)
 }
 
 static const struct command commands[] = {
-    {"render", "make one video on this machine", command_render},
+    {"render", "make one video on this machine", sora_command_render},
     {"version", "print the version", command_version},
 };
 

@@ -1,0 +1,10 @@
+/*
+ * The commands of sora-worker (node/main_worker.c). argv[0] is the command's name; each runs to its
+ * end and returns the exit status (base/error.h).
+ */
+#ifndef SORA_NODE_COMMANDS_H
+#define SORA_NODE_COMMANDS_H
+
+int sora_command_render(int argc, char **argv);
+
+#endif
