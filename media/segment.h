@@ -14,19 +14,24 @@
 
 struct sora_segment_writer;
 struct sora_segment_params {
-    const char *path; /* made whole or not at all */
-    int width, height;
+    const char *path;  /* made whole or not at all */
+    int width, height; /* 8..16384 a side, at most 8192 * 8192 pixels */
     int fps, fps_divisor;
     int thread_count; /* 0 means 1; changes no byte */
 };
+/* Errors: INVALID, LIMIT (the size), those of a file (NOT_FOUND, DENIED, SPACE, IO), MEMORY. */
 int sora_segment_writer_create(const struct sora_segment_params *params,
                                struct sora_segment_writer **out_writer, struct sora_fault *fault);
 /* width*height*3 bytes, R G B. */
 int sora_segment_writer_add(struct sora_segment_writer *writer, const uint8_t *rgb,
                             struct sora_fault *fault);
+/* Errors: INVALID without any frame, SPACE, IO. */
 int sora_segment_writer_finish(struct sora_segment_writer *writer, struct sora_fault *fault);
+/* Without a successful finish before, nothing is left. */
 void sora_segment_writer_destroy(struct sora_segment_writer **writer);
 
+/* A frame that was read is whole and one of those that were written, unless the sender made another
+ * file: every slice carries a checksum. Which frames, and how many, is the sender's word. */
 struct sora_segment_reader;
 /* Errors: NOT_FOUND, FORMAT (no segment, or of another size than expected), LIMIT, MEMORY, IO. */
 int sora_segment_reader_open(const char *path, int width, int height,

@@ -1,27 +1,17 @@
-/* libav demuxing and decoding behind sora_video_reader, over one descriptor that we opened. */
+/* libav demuxing and decoding behind sora_video_reader. */
 #include "media/video_reader.h"
 
-#include "base/files.h"
 #include "media/av.h"
+#include "media/av_source.h"
 
 #include <libavcodec/avcodec.h>
-#include <libavformat/avformat.h>
 
-#include <errno.h>
-#include <fcntl.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
-#define IO_SIZE 65536
 #define CODECS "h264,hevc,mpeg4,ffv1,av1,libdav1d,vp9,rawvideo"
 
 struct sora_video_reader {
-    char path[SORA_FILE_PATH_SIZE];
-    int fd;
-    AVFormatContext *format;
+    struct sora_av_source source;
     AVCodecContext *decoder;
     AVPacket *packet;
     AVFrame *frame;
@@ -31,107 +21,21 @@ struct sora_video_reader {
     struct sora_video_info info;
 };
 
-/* ---- the one descriptor ---- */
-
-static int io_read(void *opaque, uint8_t *out_data, int size)
-{
-    struct sora_video_reader *reader = opaque;
-    for (;;) {
-        ssize_t got = read(reader->fd, out_data, (size_t)size);
-        if (got > 0)
-            return (int)got;
-        if (got == 0)
-            return AVERROR_EOF;
-        if (errno != EINTR)
-            return AVERROR(errno);
-    }
-}
-
-static int64_t io_seek(void *opaque, int64_t offset, int whence)
-{
-    struct sora_video_reader *reader = opaque;
-    if (whence == AVSEEK_SIZE) {
-        struct stat status;
-        return fstat(reader->fd, &status) == 0 ? status.st_size : AVERROR(errno);
-    }
-    off_t place = lseek(reader->fd, offset, whence & ~AVSEEK_FORCE);
-    return place < 0 ? AVERROR(errno) : place;
-}
-
-/* A container may point at other files; none is opened. */
-static int io_open_refused(AVFormatContext *format, AVIOContext **out_io, const char *url,
-                           int flags, AVDictionary **options)
-{
-    (void)format;
-    (void)out_io;
-    (void)url;
-    (void)flags;
-    (void)options;
-    return AVERROR(EPERM);
-}
-
-static int open_file(struct sora_video_reader *reader, struct sora_fault *fault)
-{
-    reader->fd = open(reader->path, O_RDONLY | O_CLOEXEC);
-    struct stat status;
-    if (reader->fd < 0 || fstat(reader->fd, &status) != 0)
-        return sora_file_fault(fault, errno, "read", reader->path);
-    if (!S_ISREG(status.st_mode))
-        return sora_fault_set(fault, SORA_E_INVALID, "%s is not an ordinary file", reader->path);
-    unsigned char head[12];
-    bool complete = pread(reader->fd, head, sizeof(head), 0) == (ssize_t)sizeof(head);
-    bool iso = complete && memcmp(head + 4, "ftyp", 4) == 0;
-    bool matroska = complete && memcmp(head, "\x1a\x45\xdf\xa3", 4) == 0;
-    if (!iso && !matroska)
-        return sora_fault_set(fault, SORA_E_FORMAT, "%s is neither an .mp4 nor an .mkv file",
-                              reader->path);
-    return SORA_OK;
-}
-
-static int open_container(struct sora_video_reader *reader, struct sora_fault *fault)
-{
-    unsigned char *io_buffer = av_malloc(IO_SIZE);
-    AVIOContext *io =
-        io_buffer ? avio_alloc_context(io_buffer, IO_SIZE, 0, reader, io_read, NULL, io_seek)
-                  : NULL;
-    reader->format = avformat_alloc_context();
-    if (!io || !reader->format) {
-        if (!io)
-            av_free(io_buffer);
-        return sora_fault_set(fault, SORA_E_MEMORY, "not enough memory to read %s", reader->path);
-    }
-    reader->format->pb = io;
-    reader->format->io_open = io_open_refused;
-    AVDictionary *options = NULL;
-    av_dict_set(&options, "format_whitelist", "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm", 0);
-    av_dict_set(&options, "codec_whitelist", CODECS, 0);
-    av_dict_set(&options, "protocol_whitelist", "", 0);
-    /* On failure this frees the format context, not the I/O context. */
-    int rc = avformat_open_input(&reader->format, NULL, NULL, &options);
-    av_dict_free(&options);
-    if (rc < 0) {
-        av_freep(&io->buffer);
-        avio_context_free(&io);
-        return sora_av_fault(fault, rc, "read", reader->path);
-    }
-    rc = avformat_find_stream_info(reader->format, NULL);
-    return rc < 0 ? sora_av_fault(fault, rc, "read", reader->path) : SORA_OK;
-}
-
 static int open_decoder(struct sora_video_reader *reader, struct sora_fault *fault)
 {
     const AVCodec *codec = NULL;
-    int index = av_find_best_stream(reader->format, AVMEDIA_TYPE_VIDEO, -1, -1, &codec, 0);
+    int index = av_find_best_stream(reader->source.format, AVMEDIA_TYPE_VIDEO, -1, -1, &codec, 0);
     if (index < 0 || !codec)
         return sora_fault_set(fault, SORA_E_FORMAT, "%s has no video that this libav can decode",
-                              reader->path);
-    const AVStream *stream = reader->format->streams[index];
+                              reader->source.path);
+    const AVStream *stream = reader->source.format->streams[index];
     reader->stream_index = index;
     reader->decoder = avcodec_alloc_context3(codec);
     reader->packet = av_packet_alloc();
     reader->frame = av_frame_alloc();
     if (!reader->decoder || !reader->packet || !reader->frame)
-        return sora_fault_set(fault, SORA_E_MEMORY, "not enough memory to decode %s", reader->path);
+        return sora_fault_set(fault, SORA_E_MEMORY, "not enough memory to decode %s",
+                              reader->source.path);
     reader->decoder->max_pixels = SORA_VIDEO_READER_PIXELS_MAX;
     reader->decoder->thread_count = 1;
     AVDictionary *options = NULL;
@@ -142,12 +46,12 @@ static int open_decoder(struct sora_video_reader *reader, struct sora_fault *fau
     av_dict_free(&options);
     if (rc < 0)
         return sora_fault_set(fault, SORA_E_UNSUPPORTED, "%s: codec %s is not accepted",
-                              reader->path, codec->name);
+                              reader->source.path, codec->name);
     const AVCodecParameters *parameters = stream->codecpar;
     int64_t pixels = (int64_t)parameters->width * parameters->height;
     if (parameters->width < 1 || parameters->height < 1 || pixels > SORA_VIDEO_READER_PIXELS_MAX)
         return sora_fault_set(fault, SORA_E_LIMIT, "%s has frames of %dx%d; the limit is %d pixels",
-                              reader->path, parameters->width, parameters->height,
+                              reader->source.path, parameters->width, parameters->height,
                               SORA_VIDEO_READER_PIXELS_MAX);
     reader->info = (struct sora_video_info){
         .width = parameters->width,
@@ -164,18 +68,13 @@ static int open_decoder(struct sora_video_reader *reader, struct sora_fault *fau
 int sora_video_reader_open(const char *path, struct sora_video_reader **out_reader,
                            struct sora_fault *fault)
 {
-    if (strlen(path) >= SORA_FILE_PATH_SIZE)
-        return sora_fault_set(fault, SORA_E_LIMIT, "the video's path has more than %d bytes",
-                              SORA_FILE_PATH_SIZE - 1);
-    sora_av_quiet();
     struct sora_video_reader *reader = calloc(1, sizeof(*reader));
     if (!reader)
         return sora_fault_set(fault, SORA_E_MEMORY, "not enough memory to read %s", path);
-    reader->fd = -1;
-    snprintf(reader->path, sizeof(reader->path), "%s", path);
-    int rc = open_file(reader, fault);
-    if (!rc)
-        rc = open_container(reader, fault);
+    const struct sora_av_source_params source = {.path = path, .codecs = CODECS};
+    int rc = sora_av_source_open(&reader->source, &source, fault);
+    if (!rc && (rc = avformat_find_stream_info(reader->source.format, NULL)) < 0)
+        rc = sora_av_fault(fault, rc, "read", path);
     if (!rc)
         rc = open_decoder(reader, fault);
     if (rc) {
@@ -195,15 +94,7 @@ void sora_video_reader_destroy(struct sora_video_reader **reader)
     av_frame_free(&r->frame);
     av_packet_free(&r->packet);
     avcodec_free_context(&r->decoder);
-    if (r->format) {
-        AVIOContext *io = r->format->pb;
-        avformat_close_input(&r->format);
-        if (io)
-            av_freep(&io->buffer);
-        avio_context_free(&io);
-    }
-    if (r->fd >= 0)
-        close(r->fd);
+    sora_av_source_close(&r->source);
     free(r);
     *reader = NULL;
 }
@@ -215,7 +106,7 @@ const struct sora_video_info *sora_video_reader_info(const struct sora_video_rea
 
 const char *sora_video_reader_tag(const struct sora_video_reader *reader, const char *key)
 {
-    const AVDictionaryEntry *entry = av_dict_get(reader->format->metadata, key, NULL, 0);
+    const AVDictionaryEntry *entry = av_dict_get(reader->source.format->metadata, key, NULL, 0);
     return entry ? entry->value : NULL;
 }
 
@@ -226,7 +117,7 @@ static int convert(struct sora_video_reader *reader, uint8_t *out_rgb, struct so
     const AVFrame *frame = reader->frame;
     if (frame->width != reader->info.width || frame->height != reader->info.height)
         return sora_fault_set(fault, SORA_E_LIMIT, "%s changes its size to %dx%d inside",
-                              reader->path, frame->width, frame->height);
+                              reader->source.path, frame->width, frame->height);
     if (!reader->converter) {
         struct sora_av_picture yuv = {.width = frame->width,
                                       .height = frame->height,
@@ -251,7 +142,7 @@ static int convert(struct sora_video_reader *reader, uint8_t *out_rgb, struct so
 /* Feeds the decoder one packet of the video stream, or tells it that none comes any more. */
 static int feed(struct sora_video_reader *reader)
 {
-    int rc = av_read_frame(reader->format, reader->packet);
+    int rc = av_read_frame(reader->source.format, reader->packet);
     if (rc == AVERROR_EOF) {
         reader->draining = true;
         return avcodec_send_packet(reader->decoder, NULL);
@@ -283,6 +174,6 @@ int sora_video_reader_next(struct sora_video_reader *reader, uint8_t *out_rgb, b
         if (rc == AVERROR(EAGAIN) && !reader->draining)
             rc = feed(reader);
         if (rc < 0)
-            return sora_av_fault(fault, rc, "decode", reader->path);
+            return sora_av_fault(fault, rc, "decode", reader->source.path);
     }
 }
