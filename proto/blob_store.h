@@ -23,6 +23,8 @@ struct sora_digest {
 const char *sora_digest_text(const struct sora_digest *digest, char out[SORA_DIGEST_TEXT_SIZE]);
 bool sora_digest_equal(const struct sora_digest *a, const struct sora_digest *b);
 void sora_digest_of(const void *data, size_t size, struct sora_digest *out_digest);
+/* From 64 hexadecimal digits; false for anything else. */
+bool sora_digest_parse(const char *text, struct sora_digest *out_digest);
 
 struct sora_blob {
     struct sora_digest digest;
@@ -32,6 +34,10 @@ struct sora_blob {
 void sora_blob_put(const struct sora_blob *blob, Farm__BlobName *out_wire);
 bool sora_blob_get(const Farm__BlobName *wire, struct sora_blob *out_blob); /* NULL: false */
 
+/* Digest and size of a regular file, read to its end; symbolic links are not followed. Blocks; any
+ * thread. Errors: NOT_FOUND, DENIED, INVALID (not a regular file), IO. */
+int sora_blob_of_file(const char *path, struct sora_blob *out_blob, struct sora_fault *fault);
+
 struct sora_blob_store;
 
 struct sora_blob_store_params {
@@ -40,9 +46,10 @@ struct sora_blob_store_params {
     struct sora_tasks *tasks; /* keeps */
 };
 
-/* Errors: those of base/files. Returns owned. */
+/* Errors: those of base/files; BUSY (another process has the folder). Returns owned. */
 int sora_blob_store_open(const struct sora_blob_store_params *params,
                          struct sora_blob_store **out_store, struct sora_fault *fault);
+/* No `done` is called afterwards; what was handed in is still stored. */
 void sora_blob_store_close(struct sora_blob_store **store);
 
 /* DIR/incoming, where workers may write files for adopt. Borrows the store. */
@@ -56,13 +63,18 @@ typedef void (*sora_blob_done)(void *context, const struct sora_blob *blob,
 int sora_blob_store_put(struct sora_blob_store *store, const void *data, size_t size,
                         sora_blob_done done, void *context);
 
-/* Takes over the file at `path`, in the incoming folder; it is removed when that fails. */
+/* Takes over the file at `path`, in the incoming folder, whose writer has closed it; it is removed
+ * when that fails later. Errors: INVALID (elsewhere), FULL, MEMORY; then the file is left alone. */
 int sora_blob_store_adopt(struct sora_blob_store *store, const char *path, sora_blob_done done,
                           void *context);
+/* The same; content other than `expected` is removed and reported as FORMAT. */
+int sora_blob_store_adopt_as(struct sora_blob_store *store, const char *path,
+                             const struct sora_digest *expected, sora_blob_done done,
+                             void *context);
 
 /* Makes a file outside the store, which its owner has digested, available under its digest without
  * a copy (a model's weights). It is served while size and modification time stay the same. Errors:
- * FULL, MEMORY. */
+ * NOT_FOUND, STALE (the file has another size), FULL (65,536 are lent), MEMORY. */
 int sora_blob_store_lend(struct sora_blob_store *store, const struct sora_blob *blob,
                          const char *path);
 
@@ -74,6 +86,11 @@ bool sora_blob_store_have(struct sora_blob_store *store, const struct sora_diges
  * long as that takes). Errors: NOT_FOUND (also after damage), IO. */
 int sora_blob_store_path(struct sora_blob_store *store, const struct sora_digest *digest,
                          char *out_path, size_t size, struct sora_fault *fault);
+
+/* Checks the content on the thread, so that path does not block; `done` with NOT_FOUND when it is
+ * not there or damaged. Errors: FULL, MEMORY. */
+int sora_blob_store_check(struct sora_blob_store *store, const struct sora_digest *digest,
+                          sora_blob_done done, void *context);
 
 /* A pinned blob is not evicted; counted. What is not there may be pinned beforehand. */
 void sora_blob_store_pin(struct sora_blob_store *store, const struct sora_digest *digest);

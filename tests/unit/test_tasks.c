@@ -15,25 +15,25 @@
 
 static pthread_t owner;
 static int ran[COUNT], done[COUNT], ran_count, done_count;
-static bool wrong_thread;
+static bool ran_in_owner, done_elsewhere; /* each written by one thread */
 
 static void reset(void)
 {
     owner = pthread_self();
     ran_count = done_count = 0;
-    wrong_thread = false;
+    ran_in_owner = done_elsewhere = false;
 }
 
 /* `context` is a number from 1. */
 static void run_number(void *context)
 {
-    wrong_thread |= pthread_equal(pthread_self(), owner) != 0;
+    ran_in_owner |= pthread_equal(pthread_self(), owner) != 0;
     ran[ran_count++] = (int)(intptr_t)context;
 }
 
 static void done_number(void *context)
 {
-    wrong_thread |= !pthread_equal(pthread_self(), owner);
+    done_elsewhere |= !pthread_equal(pthread_self(), owner);
     done[done_count++] = (int)(intptr_t)context;
 }
 
@@ -72,7 +72,7 @@ static void tasks_run_in_order_and_are_done_in_step(void **state)
         assert_true(readable(tasks, 10000));
         sora_tasks_step(tasks);
     }
-    assert_false(wrong_thread);
+    assert_false(ran_in_owner || done_elsewhere);
     for (int i = 0; i < COUNT; i++) {
         assert_int_equal(ran[i], i + 1);
         assert_int_equal(done[i], i + 1);
@@ -148,7 +148,7 @@ static void destroy_finishes_what_was_posted(void **state)
     assert_int_equal(ran_count, COUNT - 1);
     assert_int_equal(done_count, COUNT - 1);
     assert_int_equal(posted_rc, SORA_E_CANCELLED);
-    assert_false(wrong_thread);
+    assert_false(ran_in_owner || done_elsewhere);
 }
 
 static void done_may_post(void **state)
