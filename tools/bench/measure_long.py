@@ -42,7 +42,7 @@ def parse_args():
 def render(args, prompt, name, length):
     """Seconds taken, the report and the video's path."""
     base = os.path.join(args.out, name)
-    command = [os.path.join(args.build, "node/sora-worker"), "render", "--model", args.model, "--prompt",
+    command = [os.path.join(args.build, "bin/sora-worker"), "render", "--model", args.model, "--prompt",
                prompt, "--quiet", "--seed", "1", "-o", base + ".mp4", "--report", base + ".json",
                "--contact", base + ".png"] + length
     started = time.monotonic()
