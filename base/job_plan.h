@@ -30,17 +30,18 @@ struct sora_model_facts {
     double noise_share;
     int32_t context_latents; /* that decoding from the middle reads */
     int32_t hidden, ffn, layers;
+    int32_t decode_pixel_bytes;           /* memory of decoding, for each pixel of a frame */
     uint64_t weight_bytes;                /* of all files */
     const char *negative, *knows, *words; /* may be "" */
 };
 
 /* What is asked; 0, NAN or -1 where nothing is. */
 struct sora_job_ask_shot {
-    const char *prompt, *negative; /* negative NULL: the job's or the model's own */
+    const char *prompt, *negative; /* negative NULL: the model's own */
     double seconds;                /* or */
     int32_t frames;
-    uint64_t seed;
-    bool cut;
+    uint64_t seed; /* of a shot that continues: not used */
+    bool cut;      /* of the first shot: true */
 };
 struct sora_job_ask {
     int32_t shot_count;
@@ -48,7 +49,7 @@ struct sora_job_ask {
     int32_t width, height;
     double fps;
     int32_t steps, overlap;
-    double guidance, shift, noise_share; /* NAN: the model's own */
+    double guidance, shift, noise_share; /* NAN or 0: the model's own */
     int solver, noise_kind;              /* -1: the model's own */
 };
 
@@ -61,8 +62,7 @@ struct sora_job_text {
 struct sora_job_take {
     struct sora_timeline_params timeline;
     int32_t frame_first; /* in the finished video */
-    int32_t
-        frame_count; /* that are shown; a multi-take job may decode up to 3 more and drop them */
+    int32_t frame_count; /* that are shown; of several takes, each may make more that is dropped */
     int32_t frames_made; /* temporal_factor (T-1) + 1 */
     uint64_t seed;
     int32_t text_first, text_count; /* in `texts` */
@@ -78,8 +78,10 @@ struct sora_job_plan {
     int32_t steps;
     double guidance, shift, noise_share;
     int solver, noise_kind;
-    int64_t weight_bytes;       /* of the model */
-    int64_t activation_bytes;   /* of one window's pass, an estimate from the model's dimensions */
+    int64_t weight_bytes; /* of the model */
+    /* Of one window's pass and of decoding, which follow each other in one process that keeps the
+     * memory of both. Within +-15 % of what the transformer and the VAE take. */
+    int64_t activation_bytes;
     int64_t state_latent_bytes; /* solver state and predictions of one owned latent */
     int64_t halo_latent_bytes;  /* one latent as float32 */
 };
@@ -89,9 +91,20 @@ struct sora_job_notes {
     char texts[SORA_JOB_NOTES_MAX][SORA_JOB_NOTE_SIZE];
 };
 
-/* Fills the plan. One take alone: its length is rounded to the nearest that the model can do, with
- * a note; with several, each is made long enough and cut to the frame. Errors: INVALID (no length,
- * both lengths, the first shot continues nothing), LIMIT (too long, too many shots). */
+/* Adds a sentence unless there is no room. */
+void sora_job_note(struct sora_job_notes *notes, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+
+/* Checks facts that came from outside: every number in a range with which planning is safe. Errors:
+ * LIMIT with field, value and range. */
+int sora_model_facts_check(const struct sora_model_facts *facts, struct sora_fault *fault);
+
+/* Fills the plan; the facts must have passed the check. One take alone: its length is rounded to
+ * the nearest that the model can do, with a note; with several, each is made long enough and cut to
+ * the frame, its length being the sum of its shots' lengths rounded to whole frames. A shot that
+ * continues begins at the latent nearest to the end of the shot before it; every shot has at least
+ * one latent. Notes are added to those in out_notes. Errors: INVALID (no length, both lengths, the
+ * first shot continues nothing), LIMIT (a number out of its range, too long, too many shots). */
 int sora_job_plan_make(const struct sora_job_ask *ask, const struct sora_model_facts *facts,
                        struct sora_job_plan *out_plan, struct sora_job_notes *out_notes,
                        struct sora_fault *fault);
@@ -100,7 +113,8 @@ int sora_job_plan_make(const struct sora_job_ask *ask, const struct sora_model_f
 int32_t sora_job_plan_window_text(const struct sora_job_plan *plan, int32_t take,
                                   const struct sora_window *window);
 
-/* The ask of options; `shots` needs room for SORA_JOB_SHOTS_MAX and is borrowed by out_ask. */
+/* The ask of options; `shots` needs room for SORA_JOB_SHOTS_MAX and is borrowed by out_ask. A shot
+ * without a negative text or seed has the job's; without any, the seed is 0. */
 void sora_job_ask_from_options(const struct sora_job_options *options,
                                struct sora_job_ask_shot *shots, struct sora_job_ask *out_ask);
 

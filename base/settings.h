@@ -75,6 +75,32 @@ int sora_settings_parse_yaml(const struct sora_settings_table *table, const char
 int sora_settings_load_yaml(const struct sora_settings_table *table, const char *path, void *target,
                             struct sora_fault *fault);
 
+/* A list of mappings that a file may hold beside its scalars. The first part is the caller's; the
+ * entries are filled in. */
+struct sora_settings_list {
+    const char *key;                         /* "shots" */
+    const char *entry;                       /* one of them, for messages: "shot" */
+    const struct sora_settings_table *table; /* of an entry */
+    size_t entry_size;                       /* of the table's target struct */
+    int count_max;
+    void *entries; /* owned, `count` of them; NULL when the file has no such list */
+    int count;
+};
+
+/* The same for a mapping that may hold `list->key`. Errors inside an entry name its number from 1;
+ * an empty or too long list is INVALID or LIMIT. `list` is filled only on success. */
+int sora_settings_parse_yaml_list(const struct sora_settings_table *table, const char *text,
+                                  size_t size, const char *label, void *target,
+                                  struct sora_settings_list *list, struct sora_fault *fault);
+int sora_settings_load_yaml_list(const struct sora_settings_table *table, const char *path,
+                                 void *target, struct sora_settings_list *list,
+                                 struct sora_fault *fault);
+/* Frees the entries and their strings. */
+void sora_settings_list_fini(struct sora_settings_list *list);
+
+/* Whether the row's field was set; a FLAG counts as set when it is 1. */
+bool sora_settings_is_set(const struct sora_setting *row, const void *target);
+
 /* Prints usage, about and one entry per row. */
 void sora_settings_print_help(const struct sora_settings_table *table, FILE *out);
 

@@ -14,8 +14,6 @@
 
 #define CHUNK_ELEMENTS 2048
 
-static const char *const kind_names[SORA_NOISE_KIND_COUNT] = {"shared-mean", "iid", "freenoise"};
-
 /* One cached stream. `latent` is -1 while the place is empty. */
 struct stream_slot {
     int64_t latent;
@@ -27,25 +25,6 @@ struct sora_noise {
     struct stream_slot *slots; /* window_latents of them: latent u lies in slot u mod L */
     float *common;             /* the shot's common frame; NULL until first used */
 };
-
-const char *sora_noise_kind_name(enum sora_noise_kind kind)
-{
-    return (unsigned)kind < SORA_NOISE_KIND_COUNT ? kind_names[kind] : NULL;
-}
-
-int sora_noise_kind_parse(const char *name, enum sora_noise_kind *out_kind,
-                          struct sora_fault *fault)
-{
-    for (int i = 0; i < SORA_NOISE_KIND_COUNT; i++) {
-        if (strcmp(name, kind_names[i]) == 0) {
-            *out_kind = (enum sora_noise_kind)i;
-            return SORA_OK;
-        }
-    }
-    return sora_fault_set(fault, SORA_E_INVALID,
-                          "noise kind \"%.40s\" does not exist: use shared-mean, iid or freenoise",
-                          name);
-}
 
 static int params_check(const struct sora_noise_params *params, struct sora_fault *fault)
 {

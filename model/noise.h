@@ -10,40 +10,32 @@
  * what the model was trained on and a single window needs no coupling, so such a render is plain
  * sampling bit for bit.
  *
+ * Kinds (enum sora_noise_kind, base/job_options.h):
+ *
+ *   SHARED_MEAN  eps_f = xi_f - (a/L) sum_{u in W(f)} xi_u + sqrt((2a-a^2)/L) c: windows share part
+ *                of their temporal mean through the shot's common frame c. W(f) is the L latents
+ *                centred on f, moved to lie within the timeline. The variance of every value is
+ *                exactly 1.
+ *   IID          eps_f = xi_f
+ *   FREENOISE    the first L latents are independent; after them every block of S = L-1-O latents
+ * is a permutation of the block L latents before it (Qiu et al., "FreeNoise", 2023)
+ *
  * Noise that comes from a file replaces this module; the renderer reads it.
  */
 #ifndef SORA_MODEL_NOISE_H
 #define SORA_MODEL_NOISE_H
 
-#include "base/error.h"
+#include "base/job_options.h" /* enum sora_noise_kind */
 #include "base/timeline.h"
 
 #include <stddef.h>
 #include <stdint.h>
 
-enum sora_noise_kind {
-    /* eps_f = xi_f - (a/L) sum_{u in W(f)} xi_u + sqrt((2a-a^2)/L) c: windows share part of their
-     * temporal mean through the shot's common frame c. W(f) is the L latents centred on f, moved to
-     * lie within the timeline. The variance of every value is exactly 1. */
-    SORA_NOISE_SHARED_MEAN = 0,
-    SORA_NOISE_IID, /* eps_f = xi_f */
-    /* The first L latents are independent; after them every block of S = L-1-O latents is a
-     * permutation of the block L latents before it (Qiu et al., "FreeNoise", 2023). */
-    SORA_NOISE_FREENOISE,
-};
-#define SORA_NOISE_KIND_COUNT 3
-
-/* "shared-mean", "iid", "freenoise"; NULL for another value. */
-const char *sora_noise_kind_name(enum sora_noise_kind kind);
-/* Errors: INVALID with the names that exist. */
-int sora_noise_kind_parse(const char *name, enum sora_noise_kind *out_kind,
-                          struct sora_fault *fault);
-
 struct sora_noise_params {
     struct sora_timeline_params timeline; /* L, O and T */
     enum sora_noise_kind kind;
     uint64_t seed;
-    uint32_t shot;
+    uint32_t shot;    /* of the random numbers' key: the take's index within its job */
     double amplitude; /* a of SHARED_MEAN, (0,1]; 0 means 0.5 */
     size_t element_count;
 };

@@ -10,26 +10,6 @@
 
 #define TRAIN_TIMESTEPS 1000
 
-static const char *const kind_names[SORA_SOLVER_KIND_COUNT] = {"unipc", "euler"};
-
-const char *sora_solver_kind_name(enum sora_solver_kind kind)
-{
-    return (unsigned)kind < SORA_SOLVER_KIND_COUNT ? kind_names[kind] : NULL;
-}
-
-int sora_solver_kind_parse(const char *name, enum sora_solver_kind *out_kind,
-                           struct sora_fault *fault)
-{
-    for (int i = 0; i < SORA_SOLVER_KIND_COUNT; i++) {
-        if (strcmp(name, kind_names[i]) == 0) {
-            *out_kind = (enum sora_solver_kind)i;
-            return SORA_OK;
-        }
-    }
-    return sora_fault_set(fault, SORA_E_INVALID,
-                          "solver \"%.40s\" does not exist: use unipc or euler", name);
-}
-
 static double shift_sigma(double u, double shift)
 {
     return shift * u / (1.0 + (shift - 1.0) * u);

@@ -10,25 +10,11 @@
 #ifndef SORA_MODEL_SCHEDULE_H
 #define SORA_MODEL_SCHEDULE_H
 
-#include "base/error.h"
+#include "base/job_options.h" /* enum sora_solver_kind */
 
 #include <stdint.h>
 
 #define SORA_STEPS_MAX 1000
-
-enum sora_solver_kind {
-    /* UniPC (Zhao et al., NeurIPS 2023): bh2, order 2, on x0 predictions, order 1 in the last step
-     * and in the first. */
-    SORA_SOLVER_UNIPC = 0,
-    SORA_SOLVER_EULER, /* x += (sigma' - sigma) v */
-};
-#define SORA_SOLVER_KIND_COUNT 2
-
-/* "unipc", "euler"; NULL for another value. */
-const char *sora_solver_kind_name(enum sora_solver_kind kind);
-/* Errors: INVALID with the names that exist. */
-int sora_solver_kind_parse(const char *name, enum sora_solver_kind *out_kind,
-                           struct sora_fault *fault);
 
 struct sora_schedule_params {
     enum sora_solver_kind solver;

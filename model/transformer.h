@@ -26,6 +26,10 @@ struct sora_transformer_config {
     int image_width;    /* 0; > 0 is an image-conditioned model */
 };
 
+/* Reads and checks `<dir>/config.json` without opening the model; opening does the same. */
+int sora_transformer_config_read(const char *dir, struct sora_transformer_config *out_config,
+                                 struct sora_fault *fault);
+
 /* Opens component directory `dir`. A model with image conditioning (image_dim, or in_channels other
  * than out_channels) is refused with UNSUPPORTED and its name. */
 int sora_transformer_open(const char *dir, struct sora_device *device,

@@ -91,10 +91,6 @@ struct sora_transformer_context {
     struct sora_transformer_keys *layers; /* owned, one per block */
 };
 
-/* model/transformer_config.c: reads and checks `<dir>/config.json`. */
-int sora_transformer_config_read(const char *dir, struct sora_transformer_config *out_config,
-                                 struct sora_fault *fault);
-
 /* model/transformer_weights.c: finds the open checkpoint's linears and blocks. The caller's destroy
  * frees them also after an error. */
 int sora_transformer_weights_load(struct sora_transformer *transformer, struct sora_fault *fault);

@@ -166,6 +166,20 @@ int sora_vae_decoder_plan(const struct sora_vae *vae, int height, int width,
     return SORA_OK;
 }
 
+int sora_vae_config_decoder_plan(const struct sora_vae_config *config, int height, int width,
+                                 struct sora_vae_plan *out_plan, struct sora_fault *fault)
+{
+    int error = check_latent_size(height, width, fault);
+    struct sora_vae_blocks blocks = {0};
+    if (!error && sora_vae_blocks_init_decoder(&blocks, config))
+        error = sora_fault_set(fault, SORA_E_MEMORY, "VAE: out of memory");
+    struct sora_vae_extent extent = pass_extent(1, height, width);
+    if (!error)
+        sora_vae_blocks_plan(&blocks, extent, extent, out_plan);
+    sora_vae_blocks_fini(&blocks);
+    return error;
+}
+
 int sora_vae_encoder_plan(const struct sora_vae *vae, int frame_height, int frame_width,
                           struct sora_vae_plan *out_plan, struct sora_fault *fault)
 {

@@ -103,6 +103,9 @@ struct sora_vae_plan {
 /* Latent size; no allocation. Errors: LIMIT. */
 int sora_vae_decoder_plan(const struct sora_vae *vae, int height, int width,
                           struct sora_vae_plan *out_plan, struct sora_fault *fault);
+/* The same without opening the model. Errors: LIMIT, MEMORY. */
+int sora_vae_config_decoder_plan(const struct sora_vae_config *config, int height, int width,
+                                 struct sora_vae_plan *out_plan, struct sora_fault *fault);
 /* Frame size in pixels. Errors: INVALID, LIMIT. */
 int sora_vae_encoder_plan(const struct sora_vae *vae, int frame_height, int frame_width,
                           struct sora_vae_plan *out_plan, struct sora_fault *fault);

@@ -1,5 +1,5 @@
-/* VAE config: config.json of an AutoencoderKLWan read into struct sora_vae_config. Private to
- * model/vae*.c. Reads one file; any thread. */
+/* VAE config: config.json of an AutoencoderKLWan read into struct sora_vae_config, for who wants to
+ * know the model without opening it. Reads one file; any thread. */
 #ifndef SORA_MODEL_VAE_CONFIG_H
 #define SORA_MODEL_VAE_CONFIG_H
 

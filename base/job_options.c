@@ -1,0 +1,188 @@
+/* Job options: names of kinds, and job files with their list of shots. */
+#include "base/job_options.h"
+
+#include <string.h>
+
+#define COUNT_OF(array) ((int)(sizeof(array) / sizeof((array)[0])))
+
+static const char *const solver_names[SORA_SOLVER_KIND_COUNT] = {"unipc", "euler"};
+static const char *const noise_names[SORA_NOISE_KIND_COUNT] = {"shared-mean", "iid", "freenoise"};
+static const char *const codec_names[SORA_CODEC_COUNT] = {"h264", "h265", "av1", "prores", "ffv1"};
+
+#define SHOT_ROW(name, kind, field, min, max, choices, help)                                       \
+    {                                                                                              \
+        name, 0, SORA_SETTING_##kind, offsetof(struct sora_job_shot, field), min, max, choices,    \
+            NULL, help, false                                                                      \
+    }
+static const struct sora_setting shot_rows[] = {
+    SHOT_ROW("prompt", STRING, prompt, 1, SORA_JOB_PROMPT_BYTES_MAX, NULL, "what to show"),
+    SHOT_ROW("negative", STRING, negative, 0, SORA_JOB_NEGATIVE_BYTES_MAX, NULL,
+             "what to avoid; default the job's"),
+    SHOT_ROW("seconds", NUMBER, seconds, 0.01, SORA_JOB_SECONDS_MAX, NULL, "length"),
+    SHOT_ROW("frames", INT, frames, 1, SORA_JOB_FRAMES_MAX, NULL, "length instead of seconds"),
+    SHOT_ROW("seed", INT, seed, 0, (double)SORA_JOB_SEED_MAX, NULL, "default the job's"),
+    SHOT_ROW("cut", CHOICE, cut, 0, 0, "false|true", "false continues the shot before"),
+};
+static const struct sora_settings_table shot_table = {"shots", "A shot of a job.", shot_rows,
+                                                      COUNT_OF(shot_rows)};
+
+/* Index of `name`, -1 when it is not there. */
+static int find_name(const char *const *names, int count, const char *name)
+{
+    for (int i = 0; i < count; i++) {
+        if (strcmp(name, names[i]) == 0)
+            return i;
+    }
+    return -1;
+}
+
+const char *sora_solver_kind_name(enum sora_solver_kind kind)
+{
+    return (unsigned)kind < SORA_SOLVER_KIND_COUNT ? solver_names[kind] : NULL;
+}
+
+int sora_solver_kind_parse(const char *name, enum sora_solver_kind *out_kind,
+                           struct sora_fault *fault)
+{
+    int index = find_name(solver_names, SORA_SOLVER_KIND_COUNT, name);
+    if (index < 0)
+        return sora_fault_set(fault, SORA_E_INVALID,
+                              "solver \"%.40s\" does not exist: use unipc or euler", name);
+    *out_kind = (enum sora_solver_kind)index;
+    return 0;
+}
+
+const char *sora_noise_kind_name(enum sora_noise_kind kind)
+{
+    return (unsigned)kind < SORA_NOISE_KIND_COUNT ? noise_names[kind] : NULL;
+}
+
+int sora_noise_kind_parse(const char *name, enum sora_noise_kind *out_kind,
+                          struct sora_fault *fault)
+{
+    int index = find_name(noise_names, SORA_NOISE_KIND_COUNT, name);
+    if (index < 0)
+        return sora_fault_set(
+            fault, SORA_E_INVALID,
+            "noise kind \"%.40s\" does not exist: use shared-mean, iid or freenoise", name);
+    *out_kind = (enum sora_noise_kind)index;
+    return 0;
+}
+
+const char *sora_codec_name(enum sora_codec codec)
+{
+    return (unsigned)codec < SORA_CODEC_COUNT ? codec_names[codec] : NULL;
+}
+
+int sora_codec_parse(const char *name, enum sora_codec *out_codec, struct sora_fault *fault)
+{
+    int index = find_name(codec_names, SORA_CODEC_COUNT, name);
+    if (index < 0)
+        return sora_fault_set(fault, SORA_E_INVALID,
+                              "codec \"%.40s\" does not exist: use h264, h265, av1, prores or ffv1",
+                              name);
+    *out_codec = (enum sora_codec)index;
+    return 0;
+}
+
+/* What must be said in each shot cannot be said for the job too. */
+static int check_beside_shots(const struct sora_job_options *options, const char *label,
+                              struct sora_fault *fault)
+{
+    const char *twice = NULL;
+    if (options->prompt)
+        twice = "prompt";
+    else if (!isnan(options->seconds))
+        twice = "seconds";
+    else if (options->frames != SORA_SETTING_INT_UNSET)
+        twice = "frames";
+    if (!twice)
+        return 0;
+    return sora_fault_set(fault, SORA_E_INVALID,
+                          "%s: %s is given for the job, which has shots; give it in the shots only",
+                          label, twice);
+}
+
+static int check_shots(const struct sora_job_shot *shots, int count, const char *label,
+                       struct sora_fault *fault)
+{
+    for (int i = 0; i < count; i++) {
+        const struct sora_job_shot *shot = &shots[i];
+        bool by_frames = shot->frames != SORA_SETTING_INT_UNSET;
+        if (!shot->prompt)
+            return sora_fault_set(fault, SORA_E_INVALID, "%s: shot %d: no prompt", label, i + 1);
+        if (by_frames != isnan(shot->seconds))
+            return sora_fault_set(fault, SORA_E_INVALID, "%s: shot %d: %s", label, i + 1,
+                                  by_frames ? "both frames and seconds are given; give one of them"
+                                            : "no length: give seconds or frames");
+        if (i == 0 && shot->cut == 0)
+            return sora_fault_set(fault, SORA_E_INVALID,
+                                  "%s: shot 1: cut is false, but there is no shot before it",
+                                  label);
+        if (shot->cut == 0 && shot->seed != SORA_SETTING_INT_UNSET)
+            return sora_fault_set(fault, SORA_E_INVALID,
+                                  "%s: shot %d: seed: a shot that continues has the noise of the "
+                                  "shot before; remove seed or set cut: true",
+                                  label, i + 1);
+    }
+    return 0;
+}
+
+/* Takes the list's entries when they are sound. */
+static int accept(struct sora_settings_list *list, const char *label,
+                  struct sora_job_options *options, struct sora_fault *fault)
+{
+    if (list->count == 0)
+        return 0;
+    int error = check_beside_shots(options, label, fault);
+    if (!error)
+        error = check_shots(list->entries, list->count, label, fault);
+    if (error) {
+        sora_settings_list_fini(list);
+        return error;
+    }
+    sora_job_options_fini(options);
+    options->shots = list->entries;
+    options->shot_count = list->count;
+    return 0;
+}
+
+static struct sora_settings_list shot_list(void)
+{
+    return (struct sora_settings_list){
+        .key = "shots",
+        .entry = "shot",
+        .table = &shot_table,
+        .entry_size = sizeof(struct sora_job_shot),
+        .count_max = SORA_JOB_SHOTS_MAX,
+    };
+}
+
+int sora_job_options_parse(const struct sora_settings_table *table, const char *text, size_t size,
+                           const char *label, void *target, struct sora_job_options *options,
+                           struct sora_fault *fault)
+{
+    struct sora_settings_list list = shot_list();
+    int error = sora_settings_parse_yaml_list(table, text, size, label, target, &list, fault);
+    return error ? error : accept(&list, label, options, fault);
+}
+
+int sora_job_options_load(const struct sora_settings_table *table, void *target,
+                          struct sora_job_options *options, struct sora_fault *fault)
+{
+    if (!options->job)
+        return 0;
+    struct sora_settings_list list = shot_list();
+    int error = sora_settings_load_yaml_list(table, options->job, target, &list, fault);
+    return error ? error : accept(&list, options->job, options, fault);
+}
+
+void sora_job_options_fini(struct sora_job_options *options)
+{
+    struct sora_settings_list list = shot_list();
+    list.entries = options->shots;
+    list.count = options->shot_count;
+    sora_settings_list_fini(&list);
+    options->shots = NULL;
+    options->shot_count = 0;
+}
