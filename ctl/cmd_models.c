@@ -1,0 +1,98 @@
+/* models, models add, models where. */
+#include "ctl/client.h"
+#include "ctl/commands.h"
+#include "ctl/output.h"
+
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define ADD_SECONDS 3600.0 /* digesting a large model takes minutes */
+
+static void print_place(const Farm__ModelPlace *place, bool nodes)
+{
+    char size[SORA_TEXT_SIZE], digest[SORA_ID_TEXT_SIZE], node[SORA_ID_TEXT_SIZE];
+    printf("%s  %s  %s  on %zu node%s%s%s\n", sora_output_hex(&place->model->digest, 6, digest),
+           place->model->name, sora_output_bytes(place->model->size, size), place->n_nodes,
+           place->n_nodes == 1 ? "" : "s", place->path[0] ? "  " : "", place->path);
+    for (size_t i = 0; nodes && i < place->n_nodes; i++)
+        printf("  %s\n", sora_output_hex(&place->nodes[i], 6, node));
+}
+
+static json_t *place_json(const Farm__ModelPlace *place)
+{
+    json_t *nodes = json_array();
+    for (size_t i = 0; i < place->n_nodes; i++)
+        json_array_append_new(nodes, sora_output_hex_json(&place->nodes[i]));
+    return json_pack("{s:o,s:s,s:I,s:s,s:o}", "digest", sora_output_hex_json(&place->model->digest),
+                     "name", place->model->name, "size", (json_int_t)place->model->size, "path",
+                     place->path, "nodes", nodes);
+}
+
+/* Whether a model's name is `wanted` or its digest begins with it. */
+static bool matches(const Farm__ModelPlace *place, const char *wanted)
+{
+    char digest[SORA_ID_TEXT_SIZE];
+    sora_output_hex(&place->model->digest, 32, digest);
+    return !wanted || strcmp(place->model->name, wanted) == 0 ||
+           (strlen(wanted) >= 4 && strncmp(digest, wanted, strlen(wanted)) == 0);
+}
+
+static int run(struct sora_ctl_context *context, char *add_path, const char *wanted)
+{
+    Farm__Models models = FARM__MODELS__INIT;
+    if (add_path)
+        models.add_path = add_path;
+    Farm__Message message = FARM__MESSAGE__INIT;
+    message.body_case = FARM__MESSAGE__BODY_MODELS;
+    message.models = &models;
+    struct sora_client *client = NULL;
+    const Farm__Message *answer = NULL;
+    int error = sora_client_open(context->options.state, &client, &context->fault);
+    if (!error)
+        error = sora_client_call(client, &message, FARM__MESSAGE__BODY_MODELS_REPLY,
+                                 add_path ? ADD_SECONDS : 0, &answer, &context->fault);
+    json_t *list = json_array();
+    int found = 0;
+    for (size_t i = 0; !error && i < answer->models_reply->n_models; i++) {
+        const Farm__ModelPlace *place = answer->models_reply->models[i];
+        if (!matches(place, wanted))
+            continue;
+        found++;
+        if (context->options.json)
+            json_array_append_new(list, place_json(place));
+        else
+            print_place(place, wanted != NULL);
+    }
+    if (!error && wanted && !found)
+        error =
+            sora_fault_set(&context->fault, SORA_E_NOT_FOUND,
+                           "no node holds '%.100s'; 'soractl models' lists what there is", wanted);
+    if (!error && context->options.json)
+        sora_output_json(list);
+    else
+        json_decref(list);
+    sora_client_close(&client);
+    return error;
+}
+
+int sora_ctl_models(struct sora_ctl_context *context)
+{
+    return run(context, NULL, NULL);
+}
+
+int sora_ctl_models_add(struct sora_ctl_context *context)
+{
+    char *path = realpath(context->arguments[0], NULL);
+    if (!path)
+        return sora_fault_set(&context->fault, SORA_E_NOT_FOUND,
+                              "%.300s: no such folder on this machine", context->arguments[0]);
+    int error = run(context, path, NULL);
+    free(path);
+    return error;
+}
+
+int sora_ctl_models_where(struct sora_ctl_context *context)
+{
+    return run(context, NULL, context->arguments[0]);
+}
