@@ -8,7 +8,7 @@
 
 #include <stdlib.h>
 
-#define CODECS "h264,hevc,mpeg4,ffv1,av1,libdav1d,vp9,rawvideo"
+#define CODECS "h264,hevc,mpeg4,ffv1,prores,av1,libdav1d,vp9,rawvideo"
 
 struct sora_video_reader {
     struct sora_av_source source;

@@ -6,10 +6,10 @@
 
 #include "base/files.h"
 #include "media/av.h"
+#include "media/video_codec.h"
+#include "media/video_preview.h"
 
-#include <libavcodec/avcodec.h>
 #include <libavformat/avformat.h>
-#include <libavutil/opt.h>
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,8 +17,7 @@
 
 #define FPS_DIVISOR_MAX 1001
 
-#define CRF_DEFAULT 18
-#define KEY_FRAME_SECONDS 2 /* players can seek to these */
+static const char *const muxers[] = {"mp4", "mov", "matroska"}; /* enum sora_video_container */
 
 struct sora_video_writer {
     struct sora_file_part part;
@@ -28,7 +27,10 @@ struct sora_video_writer {
     AVFrame *frame;
     AVPacket *packet;
     struct SwsContext *converter;
+    struct sora_video_choice choice;
+    struct sora_video_preview *preview;
     int64_t frame_count;
+    bool published;
 };
 
 /* ---- parameters ---- */
@@ -41,16 +43,8 @@ static int check_range(const char *name, int value, int min, int max, struct sor
                           min, max);
 }
 
-static int check_even(const char *name, int value, struct sora_fault *fault)
-{
-    if (value % 2 == 0)
-        return SORA_OK;
-    return sora_fault_set(fault, SORA_E_INVALID,
-                          "video %s is %d; H.264 with 4:2:0 colour needs an even one: %d or %d",
-                          name, value, value - 1, value + 1);
-}
-
-static int check_params(const struct sora_video_writer_params *params, struct sora_fault *fault)
+static int choose(const struct sora_video_writer_params *params,
+                  struct sora_video_choice *out_choice, struct sora_fault *fault)
 {
     const int divisor =
         params->fps_divisor > 0 && params->fps_divisor <= FPS_DIVISOR_MAX ? params->fps_divisor : 1;
@@ -62,62 +56,24 @@ static int check_params(const struct sora_video_writer_params *params, struct so
         {"height", params->height, 2, SORA_VIDEO_SIZE_MAX},
         {"frame rate", params->fps, 1, SORA_VIDEO_FPS_MAX * divisor},
         {"frame rate divisor", params->fps_divisor, 0, FPS_DIVISOR_MAX},
-        {"crf", params->crf, 0, 51},
         {"thread count", params->thread_count, 0, 64},
         {"tag count", params->tag_count, 0, SORA_VIDEO_TAGS_MAX},
     };
-    int rc = params->path ? SORA_OK
-                          : sora_fault_set(fault, SORA_E_INVALID, "the video has no output path");
-    for (size_t i = 0; !rc && i < sizeof(ranges) / sizeof(ranges[0]); i++)
-        rc = check_range(ranges[i].name, ranges[i].value, ranges[i].min, ranges[i].max, fault);
-    if (!rc)
-        rc = check_even("width", params->width, fault);
-    if (!rc)
-        rc = check_even("height", params->height, fault);
-    return rc;
+    for (size_t i = 0; i < sizeof(ranges) / sizeof(ranges[0]); i++) {
+        int rc = check_range(ranges[i].name, ranges[i].value, ranges[i].min, ranges[i].max, fault);
+        if (rc)
+            return rc;
+    }
+    return sora_video_codec_choose(params, out_choice, fault);
+}
+
+int sora_video_writer_check(const struct sora_video_writer_params *params, struct sora_fault *fault)
+{
+    struct sora_video_choice choice;
+    return choose(params, &choice, fault);
 }
 
 /* ---- opening ---- */
-
-static int open_encoder(struct sora_video_writer *writer,
-                        const struct sora_video_writer_params *params, struct sora_fault *fault)
-{
-    const char *name = params->codec ? params->codec : "libx264";
-    const AVCodec *codec = avcodec_find_encoder_by_name(name);
-    if (!codec || codec->type != AVMEDIA_TYPE_VIDEO)
-        return sora_fault_set(fault, SORA_E_UNSUPPORTED,
-                              "this libav has no video encoder %s; `ffmpeg -encoders` lists what "
-                              "there is (Debian's libavcodec has libx264)",
-                              name);
-    AVCodecContext *encoder = avcodec_alloc_context3(codec);
-    if (!encoder)
-        return sora_fault_set(fault, SORA_E_MEMORY, "not enough memory for the video encoder");
-    writer->encoder = encoder;
-    encoder->width = params->width;
-    encoder->height = params->height;
-    encoder->pix_fmt = AV_PIX_FMT_YUV420P;
-    encoder->framerate = (AVRational){params->fps, params->fps_divisor ? params->fps_divisor : 1};
-    encoder->time_base = av_inv_q(encoder->framerate);
-    encoder->gop_size = (int)(KEY_FRAME_SECONDS * av_q2d(encoder->framerate) + 0.5);
-    encoder->thread_count = params->thread_count ? params->thread_count : 1;
-    encoder->color_range = AVCOL_RANGE_MPEG;
-    encoder->colorspace = AVCOL_SPC_BT709;
-    encoder->color_primaries = AVCOL_PRI_BT709;
-    encoder->color_trc = AVCOL_TRC_BT709;
-    encoder->flags |= AV_CODEC_FLAG_BITEXACT;
-    if (writer->format->oformat->flags & AVFMT_GLOBALHEADER)
-        encoder->flags |= AV_CODEC_FLAG_GLOBAL_HEADER;
-    /* Encoders without these options keep their own defaults. */
-    av_opt_set(encoder->priv_data, "preset", params->preset ? params->preset : "medium", 0);
-    av_opt_set_int(encoder->priv_data, "crf", params->crf ? params->crf : CRF_DEFAULT, 0);
-    int rc = avcodec_open2(encoder, codec, NULL);
-    if (rc < 0)
-        return sora_fault_set(
-            fault, SORA_E_INVALID, "encoder %s refuses %dx%d with preset %s, crf %d: %s", name,
-            params->width, params->height, params->preset ? params->preset : "medium", params->crf,
-            av_err2str(rc));
-    return SORA_OK;
-}
 
 static int open_frames(struct sora_video_writer *writer, struct sora_fault *fault)
 {
@@ -140,7 +96,7 @@ static int open_frames(struct sora_video_writer *writer, struct sora_fault *faul
                                   .coefficients = AVCOL_SPC_BT709};
     struct sora_av_picture yuv = rgb;
     yuv.format = encoder->pix_fmt;
-    yuv.limited_range = true;
+    yuv.limited_range = !writer->choice.rgb;
     return sora_av_converter(&rgb, &yuv, &writer->converter, fault);
 }
 
@@ -152,6 +108,9 @@ static int open_muxer(struct sora_video_writer *writer,
     if (!writer->stream ||
         avcodec_parameters_from_context(writer->stream->codecpar, writer->encoder) < 0)
         return sora_fault_set(fault, SORA_E_MEMORY, "not enough memory for the video stream");
+    bool hevc = writer->encoder->codec_id == AV_CODEC_ID_HEVC;
+    if (hevc && params->container != SORA_VIDEO_MKV)
+        writer->stream->codecpar->codec_tag = MKTAG('h', 'v', 'c', '1'); /* players want it */
     writer->stream->time_base = writer->encoder->time_base;
     writer->stream->avg_frame_rate = writer->encoder->framerate;
     format->flags |= AVFMT_FLAG_BITEXACT;
@@ -169,30 +128,43 @@ static int open_muxer(struct sora_video_writer *writer,
     return rc < 0 ? sora_av_fault(fault, rc, "write", params->path) : SORA_OK;
 }
 
+static int open_all(struct sora_video_writer *writer, const struct sora_video_writer_params *params,
+                    struct sora_fault *fault)
+{
+    int rc = sora_file_part_open(params->path, &writer->part, fault);
+    if (rc)
+        return rc;
+    /* The prefix keeps a colon in the path from being taken for a protocol. */
+    char url[SORA_FILE_PATH_SIZE + 8];
+    snprintf(url, sizeof(url), "file:%s", writer->part.temporary);
+    if (avformat_alloc_output_context2(&writer->format, NULL, muxers[params->container], url) < 0)
+        return sora_fault_set(fault, SORA_E_MEMORY, "not enough memory for the video file");
+    bool global_header = (writer->format->oformat->flags & AVFMT_GLOBALHEADER) != 0;
+    rc = sora_video_codec_encoder(params, &writer->choice, global_header, &writer->encoder, fault);
+    if (!rc)
+        rc = open_frames(writer, fault);
+    if (!rc)
+        rc = open_muxer(writer, params, fault);
+    if (!rc && params->preview_path)
+        rc = sora_video_preview_create(params->preview_path, writer->encoder, params->tags,
+                                       params->tag_count, &writer->preview, fault);
+    return rc;
+}
+
 int sora_video_writer_create(const struct sora_video_writer_params *params,
                              struct sora_video_writer **out_writer, struct sora_fault *fault)
 {
-    int rc = check_params(params, fault);
+    struct sora_video_choice choice;
+    int rc = params->path ? choose(params, &choice, fault)
+                          : sora_fault_set(fault, SORA_E_INVALID, "the video has no output path");
     if (rc)
         return rc;
     sora_av_quiet();
     struct sora_video_writer *writer = calloc(1, sizeof(*writer));
     if (!writer)
         return sora_fault_set(fault, SORA_E_MEMORY, "not enough memory for the video writer");
-    rc = sora_file_part_open(params->path, &writer->part, fault);
-    if (!rc) {
-        /* The prefix keeps a colon in the path from being taken for a protocol. */
-        char url[SORA_FILE_PATH_SIZE + 8];
-        snprintf(url, sizeof(url), "file:%s", writer->part.temporary);
-        if (avformat_alloc_output_context2(&writer->format, NULL, "mp4", url) < 0)
-            rc = sora_fault_set(fault, SORA_E_MEMORY, "not enough memory for the video file");
-    }
-    if (!rc)
-        rc = open_encoder(writer, params, fault);
-    if (!rc)
-        rc = open_frames(writer, fault);
-    if (!rc)
-        rc = open_muxer(writer, params, fault);
+    writer->choice = choice;
+    rc = open_all(writer, params, fault);
     if (rc) {
         sora_video_writer_destroy(&writer);
         return rc;
@@ -217,6 +189,11 @@ static int encode(struct sora_video_writer *writer, AVFrame *frame, struct sora_
         if (rc < 0)
             return sora_av_fault(fault, rc, "encode", path);
         writer->packet->duration = 1; /* in the encoder's time base: one frame */
+        rc = writer->preview ? sora_video_preview_add(writer->preview, writer->packet, fault) : 0;
+        if (rc) {
+            av_packet_unref(writer->packet);
+            return rc;
+        }
         av_packet_rescale_ts(writer->packet, writer->encoder->time_base, writer->stream->time_base);
         writer->packet->stream_index = writer->stream->index;
         rc = av_interleaved_write_frame(writer->format, writer->packet);
@@ -248,6 +225,11 @@ int64_t sora_video_writer_count(const struct sora_video_writer *writer)
     return writer->frame_count;
 }
 
+int64_t sora_video_writer_preview_count(const struct sora_video_writer *writer)
+{
+    return writer->preview ? sora_video_preview_count(writer->preview) : 0;
+}
+
 const char *sora_video_writer_temporary(const struct sora_video_writer *writer)
 {
     return writer->part.temporary;
@@ -259,13 +241,17 @@ int sora_video_writer_finish(struct sora_video_writer *writer, struct sora_fault
         return sora_fault_set(fault, SORA_E_INVALID, "%s would be a video without frames",
                               writer->part.path);
     int rc = encode(writer, NULL, fault);
+    if (!rc && writer->preview)
+        rc = sora_video_preview_finish(writer->preview, fault);
     if (rc)
         return rc;
     int trailer = av_write_trailer(writer->format);
     int closed = avio_closep(&writer->format->pb);
     if (trailer < 0 || closed < 0)
         return sora_av_fault(fault, trailer < 0 ? trailer : closed, "write", writer->part.path);
-    return sora_file_part_publish(&writer->part, fault);
+    rc = sora_file_part_publish(&writer->part, fault);
+    writer->published = !rc;
+    return rc;
 }
 
 void sora_video_writer_destroy(struct sora_video_writer **writer)
@@ -276,6 +262,7 @@ void sora_video_writer_destroy(struct sora_video_writer **writer)
     if (w->format)
         avio_closep(&w->format->pb);
     sora_file_part_discard(&w->part);
+    sora_video_preview_destroy(&w->preview, w->published);
     sws_freeContext(w->converter);
     av_packet_free(&w->packet);
     av_frame_free(&w->frame);

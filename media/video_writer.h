@@ -1,10 +1,19 @@
 /*
- * Video writer: RGB frames in, one finished .mp4 out.
+ * Video writer: RGB frames in, one finished .mp4, .mov or .mkv out, and at will a preview that can
+ * be played while it grows, from the same encoding.
  *
  * The file grows under a temporary name in the target's folder and gets its own name only when it
  * is complete; whatever fails or is aborted leaves nothing behind. The same frames and parameters
  * give the same bytes (no dates, no library versions but the encoder's own note in the stream).
- * Colours: full-range sRGB in, BT.709 limited range YUV 4:2:0 out, tagged so.
+ * Colours: full-range sRGB in, BT.709 limited range YUV out, tagged so; or RGB
+ * unchanged, where the pixel format is one.
+ *
+ * codec   quality (default)   pixel formats (the default first)                  files
+ * h264    crf 1..51 (18)      yuv420p yuv422p yuv444p and these with 10le        mp4 mov mkv
+ * h265    crf 1..51 (20)      the same                                           mp4 mov mkv
+ * av1     crf 1..63 (28)      yuv420p yuv420p10le                                mp4 mkv
+ * prores  profile 1..6 (4)    yuv422p10le yuv444p10le                            mov mkv
+ * ffv1    none: lossless      bgr0, and those of h264                            mkv
  *
  * Owned by whoever created it; one thread at a time; every call may block on encoding and disk.
  */
@@ -26,22 +35,33 @@ struct sora_video_tag {
     const char *key, *value;
 };
 
+enum sora_video_container { SORA_VIDEO_MP4, SORA_VIDEO_MOV, SORA_VIDEO_MKV };
+
 struct sora_video_writer_params {
     const char *path;   /* an existing file is replaced when the new one is complete */
-    int width, height;  /* even, 2..SORA_VIDEO_SIZE_MAX: 4:2:0 has no odd sizes */
+    int width, height;  /* 2..SORA_VIDEO_SIZE_MAX; even where the pixel format halves the colours */
     int fps;            /* frames per second = fps / fps_divisor, at most SORA_VIDEO_FPS_MAX */
     int fps_divisor;    /* 0 means 1; at most 1001 */
-    const char *codec;  /* a libav video encoder that takes yuv420p; NULL means libx264 */
-    const char *preset; /* the encoder's preset; NULL means medium */
-    int crf;            /* constant rate factor 1..51, lower is better; 0 means 18 */
+    const char *codec;  /* a name of the table above; NULL means h264 */
+    const char *preset; /* the encoder's preset; NULL means medium (AV1: 8) */
+    int crf;            /* the codec's quality scale; 0 means its default */
     int thread_count;   /* 0 means 1; the bytes may differ between thread counts; at most 64 */
     const struct sora_video_tag *tags; /* borrowed for the call */
     int tag_count;                     /* 0..SORA_VIDEO_TAGS_MAX */
+    enum sora_video_container container;
+    int64_t bitrate;          /* bit/s instead of crf, which is then 0; 0: none */
+    const char *pixel_format; /* NULL or "" means the codec's default */
+    const char *preview_path; /* Matroska that grows under its own name; NULL: none */
 };
 
+/* Whether such a video can be made, as far as that shows without opening anything; `path` is not
+ * looked at. Errors: those about values of create. */
+int sora_video_writer_check(const struct sora_video_writer_params *params,
+                            struct sora_fault *fault);
+
 /* Opens the temporary file and the encoder. Errors: INVALID (a value out of range or an odd size,
- * with the nearest good ones; a path that is no ordinary file), UNSUPPORTED (encoder not in this
- * libav), NOT_FOUND, DENIED, SPACE, MEMORY, IO. */
+ * with the nearest good ones; a path that is no ordinary file), UNSUPPORTED (no such codec, or not
+ * in this libav), NOT_FOUND, DENIED, SPACE, MEMORY, IO. */
 int sora_video_writer_create(const struct sora_video_writer_params *params,
                              struct sora_video_writer **out_writer, struct sora_fault *fault);
 
@@ -50,8 +70,9 @@ int sora_video_writer_create(const struct sora_video_writer_params *params,
 int sora_video_writer_add(struct sora_video_writer *writer, const uint8_t *rgb,
                           struct sora_fault *fault);
 
-/* Frames added so far. */
+/* Frames added so far, and frames of the preview that can be played now. */
 int64_t sora_video_writer_count(const struct sora_video_writer *writer);
+int64_t sora_video_writer_preview_count(const struct sora_video_writer *writer);
 
 /* Completes the file (index moved to the front), flushes it to disk and gives it its name. Errors:
  * INVALID without any frame, SPACE, IO. Destroy afterwards in any case. */
@@ -61,7 +82,8 @@ int sora_video_writer_finish(struct sora_video_writer *writer, struct sora_fault
  * the writer. */
 const char *sora_video_writer_temporary(const struct sora_video_writer *writer);
 
-/* Frees the writer; without a successful finish before, removes the partial file. */
+/* Frees the writer; without a successful finish before, removes the partial file and the
+ * preview. */
 void sora_video_writer_destroy(struct sora_video_writer **writer);
 
 #endif
