@@ -338,7 +338,7 @@ int32_t sora_job_plan_window_text(const struct sora_job_plan *plan, int32_t take
 {
     SORA_ASSERT(take >= 0 && take < plan->take_count);
     const struct sora_job_take *of = &plan->takes[take];
-    int32_t middle = window->payload_start + (window->payload_end - window->payload_start) / 2;
+    int32_t middle = sora_timeline_window_centre(window);
     int32_t found = of->text_first;
     for (int32_t i = of->text_first; i < of->text_first + of->text_count; i++) {
         if (plan->texts[i].latents.first <= middle)

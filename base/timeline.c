@@ -134,13 +134,12 @@ float sora_timeline_share(const struct sora_timeline_params *params, int32_t ste
     return own / sum;
 }
 
-/* ---- shards ---- */
-
-/* The latent whose owner runs the window: the middle of the payload. Ascending with the index. */
-static int32_t window_centre(const struct sora_window *window)
+int32_t sora_timeline_window_centre(const struct sora_window *window)
 {
     return window->payload_start + (window->payload_end - window->payload_start) / 2;
 }
+
+/* ---- shards ---- */
 
 /* The first window whose centre is not below `latent`. Centres ascend, so bisect. */
 static int32_t first_window_from(const struct sora_timeline_params *params, int32_t step,
@@ -150,7 +149,7 @@ static int32_t first_window_from(const struct sora_timeline_params *params, int3
     while (low < high) {
         int32_t middle = low + (high - low) / 2;
         struct sora_window window = sora_timeline_window(params, step, middle);
-        if (window_centre(&window) < latent)
+        if (sora_timeline_window_centre(&window) < latent)
             low = middle + 1;
         else
             high = middle;

@@ -50,6 +50,10 @@ int32_t sora_timeline_window_count(const struct sora_timeline_params *params, in
 struct sora_window sora_timeline_window(const struct sora_timeline_params *params, int32_t step,
                                         int32_t index);
 
+/* The middle latent of the payload: its owner runs the window, its text is the window's. Ascending
+ * with the index. */
+int32_t sora_timeline_window_centre(const struct sora_window *window);
+
 /* First window (lowest index) of `step` whose payload holds `latent`, and one past the last such
  * window. Windows that cover one latent are consecutive. */
 void sora_timeline_covering(const struct sora_timeline_params *params, int32_t step, int32_t latent,

@@ -2,7 +2,8 @@
  * The transformer as the model behind a sampler.
  *
  * The struct is the caller's and must outlive the sampler, which keeps it; it borrows transformer
- * and contexts.
+ * and contexts. A timeline with several texts: set prompt and negative before each
+ * sora_sampler_predict.
  */
 #ifndef SORA_MODEL_SAMPLER_TRANSFORMER_H
 #define SORA_MODEL_SAMPLER_TRANSFORMER_H

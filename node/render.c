@@ -4,9 +4,10 @@
 #include "hip/cpu/cpu.h"
 #include "model/tensor_file.h"
 #include "model/transformer.h"
+#include "node/model_facts.h"
 #include "node/render_output.h"
 #include "node/render_sample.h"
-#include "node/render_text.h"
+#include "node/render_texts.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -21,27 +22,29 @@ struct engine {
     struct sora_bundle bundle;
     struct sora_transformer *transformer;
     struct sora_vae *vae;
-    struct sora_transformer_context *prompt, *negative;
+    struct sora_job_ask_shot shots[SORA_JOB_SHOTS_MAX];
+    struct sora_job_ask ask;
+    struct sora_render_texts *texts;
 };
 
 static void engine_close(struct engine *engine)
 {
-    sora_transformer_context_destroy(&engine->prompt);
-    sora_transformer_context_destroy(&engine->negative);
+    sora_render_texts_destroy(&engine->texts);
     sora_vae_destroy(&engine->vae);
     sora_transformer_destroy(&engine->transformer);
     sora_bundle_fini(&engine->bundle);
     sora_device_destroy(&engine->device);
 }
 
-static int engine_open(struct engine *engine, const struct sora_render_job *job,
+static int engine_open(struct engine *engine, const struct sora_render_options *options,
                        struct sora_fault *fault)
 {
-    int error = sora_bundle_open(job->model ? job->model : DEFAULT_MODEL, &engine->bundle, fault);
+    int error = sora_bundle_open(options->job.model ? options->job.model : DEFAULT_MODEL,
+                                 &engine->bundle, fault);
     if (error)
         return error;
     const struct sora_cpu_params params = {
-        .thread_count = job->threads == SORA_SETTING_INT_UNSET ? 0 : (int)job->threads};
+        .thread_count = options->threads == SORA_SETTING_INT_UNSET ? 0 : (int)options->threads};
     error = sora_cpu_device_create(&params, &engine->device, fault);
     char path[PATH_SIZE];
     sora_bundle_path(&engine->bundle, "transformer", path, sizeof(path));
@@ -53,35 +56,39 @@ static int engine_open(struct engine *engine, const struct sora_render_job *job,
     return error;
 }
 
-static int make_plan(const struct engine *engine, const struct sora_render_job *job,
+static int make_plan(struct engine *engine, const struct sora_render_options *options,
                      struct sora_render_result *result, struct sora_fault *fault)
 {
-    const struct sora_transformer_config *transformer =
-        sora_transformer_config(engine->transformer);
-    const struct sora_vae_config *vae = sora_vae_config(engine->vae);
-    if (transformer->in_channels != vae->channels)
-        return sora_fault_set(fault, SORA_E_FORMAT,
-                              "%.300s: the transformer takes %d channels, the VAE makes %d",
-                              engine->bundle.directory, transformer->in_channels, vae->channels);
-    const struct sora_render_rules rules = {
-        .temporal_factor = vae->temporal_factor,
-        .size_multiple = {vae->spatial_factor * transformer->patch_w,
-                          vae->spatial_factor * transformer->patch_h},
-        .spatial_factor = vae->spatial_factor,
-        .channels = vae->channels,
-    };
-    return sora_render_plan_make(job, &engine->bundle, &rules, &result->plan, &result->notes,
-                                 fault);
+    struct sora_model_facts facts;
+    int error = sora_model_facts_read(&engine->bundle, &facts, fault);
+    if (error)
+        return error;
+    sora_job_ask_from_options(&options->job, engine->shots, &engine->ask);
+    error = sora_job_plan_make(&engine->ask, &facts, &result->plan, &result->notes, fault);
+    for (int32_t i = 0; !error && i < result->plan.take_count; i++)
+        result->latent_count += result->plan.takes[i].timeline.latent_count;
+    return error;
 }
 
-/* Refuses a job whose buffers do not fit, before anything is allocated. The latents are held once
- * per solver state and covering window, at most 8 times. */
-static int check_memory(const struct engine *engine, const struct sora_render_plan *plan,
+static size_t latent_elements(const struct sora_job_plan *plan)
+{
+    return (size_t)plan->channels * (size_t)plan->latent_height * (size_t)plan->latent_width;
+}
+
+/* Refuses a job whose buffers do not fit, before anything is allocated. The latents of the take at
+ * work are held once per solver state and covering window, at most 8 times; the others once. */
+static int check_memory(const struct engine *engine, const struct sora_job_plan *plan,
                         struct sora_fault *fault)
 {
-    const struct sora_timeline_params *timeline = &plan->timeline;
-    int window = timeline->latent_count < timeline->window_latents ? timeline->latent_count
-                                                                   : timeline->window_latents;
+    int window = 0, longest = 0, total = 0;
+    for (int32_t i = 0; i < plan->take_count; i++) {
+        const struct sora_timeline_params *timeline = &plan->takes[i].timeline;
+        int count = timeline->latent_count;
+        int length = count < timeline->window_latents ? count : timeline->window_latents;
+        window = length > window ? length : window;
+        longest = count > longest ? count : longest;
+        total += count;
+    }
     struct sora_vae_plan decode;
     int error =
         sora_vae_decoder_plan(engine->vae, plan->latent_height, plan->latent_width, &decode, fault);
@@ -89,8 +96,8 @@ static int check_memory(const struct engine *engine, const struct sora_render_pl
         return error;
     struct sora_device_caps caps;
     sora_device_caps(engine->device, &caps);
-    double latents = 8.0 * sizeof(float) * plan->channels * plan->latent_height *
-                     plan->latent_width * timeline->latent_count;
+    double latents =
+        (double)sizeof(float) * (double)latent_elements(plan) * (7.0 * longest + total);
     double passes = (double)sora_transformer_activation_size(
         engine->transformer, window, plan->latent_height, plan->latent_width);
     double decoding =
@@ -106,59 +113,43 @@ static int check_memory(const struct engine *engine, const struct sora_render_pl
 }
 
 /* A small model is honest about what it knows. */
-static void note_unknown_words(const struct engine *engine, const struct sora_render_job *job,
-                               struct sora_render_notes *notes)
+static void note_unknown_words(const struct engine *engine, struct sora_job_notes *notes)
 {
     char word[64];
-    if (!job->prompt || !engine->bundle.knows || notes->count == SORA_RENDER_NOTES_MAX ||
-        !sora_bundle_unknown_word(&engine->bundle, job->prompt, word, sizeof(word)))
+    for (int32_t i = 0; engine->bundle.knows && i < engine->ask.shot_count; i++) {
+        const char *prompt = engine->shots[i].prompt;
+        if (!prompt || !sora_bundle_unknown_word(&engine->bundle, prompt, word, sizeof(word)))
+            continue;
+        sora_job_note(notes, "'%s' is new to %s, which knows %s", word, engine->bundle.name,
+                      engine->bundle.knows);
         return;
-    snprintf(notes->texts[notes->count++], sizeof(notes->texts[0]),
-             "'%s' is new to %s, which knows %s", word, engine->bundle.name, engine->bundle.knows);
+    }
 }
 
-static int read_rows(const struct engine *engine, const struct sora_render_job *job,
-                     bool with_negative, struct sora_text_rows *prompt,
-                     struct sora_text_rows *negative, struct sora_fault *fault)
-{
-    const char *negative_text = job->negative ? job->negative : engine->bundle.negative;
-    if (!job->prompt_embeds)
-        return sora_render_text_encode(&engine->bundle, engine->device, job->prompt,
-                                       with_negative ? negative_text : NULL, prompt, negative,
-                                       fault);
-    int width = sora_transformer_config(engine->transformer)->text_width;
-    int error = sora_render_text_read(job->prompt_embeds, "prompt_embeds", width, prompt, fault);
-    if (!error && with_negative)
-        error = sora_render_text_read(job->prompt_embeds, "negative_prompt_embeds", width, negative,
-                                      fault);
-    return error;
-}
-
-static int prepare_text(struct engine *engine, const struct sora_render_job *job,
+static int prepare_text(struct engine *engine, const struct sora_render_options *options,
                         struct sora_render_result *result, struct sora_fault *fault)
 {
-    struct sora_text_rows prompt = {0}, negative = {0};
-    bool with_negative = result->plan.guidance != 1.0;
-    int error = read_rows(engine, job, with_negative, &prompt, &negative, fault);
+    const struct sora_render_texts_params params = {
+        .bundle = &engine->bundle,
+        .device = engine->device,
+        .transformer = engine->transformer,
+        .ask = &engine->ask,
+        .plan = &result->plan,
+        .embeds_path = options->prompt_embeds,
+    };
+    int error = sora_render_texts_create(&params, &engine->texts, fault);
     if (!error)
-        error = sora_transformer_context_create(engine->transformer, prompt.values, prompt.count,
-                                                SORA_RENDER_TEXT_ROWS, &engine->prompt, fault);
-    if (!error && with_negative)
-        error =
-            sora_transformer_context_create(engine->transformer, negative.values, negative.count,
-                                            SORA_RENDER_TEXT_ROWS, &engine->negative, fault);
-    result->text_tokens = prompt.count;
-    sora_text_rows_fini(&prompt);
-    sora_text_rows_fini(&negative);
+        result->text_tokens = sora_render_texts_tokens(engine->texts);
     return error;
 }
 
-static int dump_latents(const struct sora_render_job *job, const struct sora_render_plan *plan,
+static int dump_latents(const char *path, const struct sora_render_result *result,
                         const float *latents, struct sora_fault *fault)
 {
-    struct sora_array array = {.rank = 4,
-                               .shape = {plan->timeline.latent_count, plan->channels,
-                                         plan->latent_height, plan->latent_width}};
+    const struct sora_job_plan *plan = &result->plan;
+    struct sora_array array = {
+        .rank = 4,
+        .shape = {result->latent_count, plan->channels, plan->latent_height, plan->latent_width}};
     size_t size = (size_t)sora_array_count(&array) * sizeof(float);
     array.values = malloc(size);
     if (!array.values)
@@ -166,7 +157,7 @@ static int dump_latents(const struct sora_render_job *job, const struct sora_ren
     memcpy(array.values, latents, size);
     int error = sora_array_swap_frames(&array, fault);
     if (!error)
-        error = sora_array_write(job->dump_latents, "latents", &array, fault);
+        error = sora_array_write(path, "latents", &array, fault);
     sora_array_fini(&array);
     return error;
 }
@@ -179,45 +170,75 @@ static double seconds_since(sora_time *mark)
     return seconds;
 }
 
-static int sample(struct engine *engine, const struct sora_render_job *job,
-                  const struct sora_render_control *control, struct sora_render_result *result,
-                  float **out_latents, struct sora_fault *fault)
+static int sample_take(struct engine *engine, const struct sora_render_options *options,
+                       const struct sora_render_control *control,
+                       const struct sora_render_result *result, int32_t take, float *out_latents,
+                       struct sora_fault *fault)
 {
-    sora_progress_begin(control->progress, "denoising");
+    struct sora_text_contexts *contexts = NULL;
+    int error = sora_render_texts_contexts(engine->texts, take, &contexts, fault);
     const struct sora_render_sample_params params = {
         .device = engine->device,
         .transformer = engine->transformer,
-        .prompt = engine->prompt,
-        .negative = engine->negative,
+        .contexts = contexts,
         .plan = &result->plan,
-        .noise_path = job->noise,
+        .take = take,
+        .noise_path = options->noise,
         .control = control,
     };
+    if (!error)
+        error = sora_render_sample(&params, out_latents, fault);
+    sora_text_contexts_destroy(&contexts);
+    return error;
+}
+
+/* Every take in turn, into one array. */
+static int sample(struct engine *engine, const struct sora_render_options *options,
+                  const struct sora_render_control *control, struct sora_render_result *result,
+                  float **out_latents, struct sora_fault *fault)
+{
+    const struct sora_job_plan *plan = &result->plan;
+    sora_progress_begin(control->progress, "denoising");
+    size_t elements = latent_elements(plan);
+    float *latents = malloc((size_t)result->latent_count * elements * sizeof(float));
+    if (!latents)
+        return sora_fault_set(fault, SORA_E_MEMORY, "out of memory for %d latents",
+                              (int)result->latent_count);
     struct sora_fault sample_fault = {0};
-    int error = sora_render_sample(&params, out_latents, &result->window_passes, &sample_fault);
+    int error = 0;
+    float *at = latents;
+    for (int32_t take = 0; !error && take < plan->take_count; take++) {
+        error = sample_take(engine, options, control, result, take, at, &sample_fault);
+        at += (size_t)plan->takes[take].timeline.latent_count * elements;
+        result->window_passes += sora_render_sample_passes(plan, take);
+    }
     const char *weight =
         error == SORA_E_NUMERIC ? sora_transformer_find_nonfinite(engine->transformer) : NULL;
-    if (weight)
-        return sora_fault_set(fault, error, "%.200s/transformer: weight %.120s is not finite",
-                              engine->bundle.directory, weight);
-    if (error)
-        return sora_fault_set(fault, error, "%s", sample_fault.text);
+    if (error) {
+        free(latents);
+        return weight
+                   ? sora_fault_set(fault, error, "%.200s/transformer: weight %.120s is not finite",
+                                    engine->bundle.directory, weight)
+                   : sora_fault_set(fault, error, "%s", sample_fault.text);
+    }
     char summary[80];
     snprintf(summary, sizeof(summary), "%d window passes", result->window_passes);
     sora_progress_end(control->progress, summary);
+    *out_latents = latents;
     return 0;
 }
 
-static int output(struct engine *engine, const struct sora_render_job *job,
+static int output(struct engine *engine, const struct sora_render_options *options,
                   const struct sora_render_control *control, struct sora_render_result *result,
                   const float *latents, struct sora_fault *fault)
 {
     sora_progress_begin(control->progress, "decoding");
     const struct sora_render_output_params params = {
         .vae = engine->vae,
-        .job = job,
+        .options = options,
         .plan = &result->plan,
         .model_name = engine->bundle.name,
+        .title = options->job.name ? options->job.name : engine->shots[0].prompt,
         .latents = latents,
         .control = control,
     };
@@ -227,17 +248,17 @@ static int output(struct engine *engine, const struct sora_render_job *job,
     char summary[80];
     snprintf(summary, sizeof(summary), "%d frames", result->plan.frame_count);
     sora_progress_end(control->progress, summary);
-    return job->dump_latents ? dump_latents(job, &result->plan, latents, fault) : 0;
+    return options->dump_latents ? dump_latents(options->dump_latents, result, latents, fault) : 0;
 }
 
-static int run_stages(struct engine *engine, const struct sora_render_job *job,
+static int run_stages(struct engine *engine, const struct sora_render_options *options,
                       const struct sora_render_control *control, struct sora_render_result *result,
                       struct sora_fault *fault)
 {
     sora_time mark = sora_clock_now();
-    int error = engine_open(engine, job, fault);
+    int error = engine_open(engine, options, fault);
     if (!error)
-        error = make_plan(engine, job, result, fault);
+        error = make_plan(engine, options, result, fault);
     if (!error)
         error = check_memory(engine, &result->plan, fault);
     if (error)
@@ -246,35 +267,36 @@ static int run_stages(struct engine *engine, const struct sora_render_job *job,
     sora_device_caps(engine->device, &caps);
     snprintf(result->device_class, sizeof(result->device_class), "%s", caps.device_class);
     snprintf(result->model_name, sizeof(result->model_name), "%s", engine->bundle.name);
-    note_unknown_words(engine, job, &result->notes);
+    note_unknown_words(engine, &result->notes);
     for (int i = 0; i < result->notes.count && control->progress->enabled; i++)
         fprintf(stderr, "note: %s\n", result->notes.texts[i]);
     result->load_seconds = seconds_since(&mark);
-    error = prepare_text(engine, job, result, fault);
+    error = prepare_text(engine, options, result, fault);
     result->text_seconds = seconds_since(&mark);
     float *latents = NULL;
     if (!error)
-        error = sample(engine, job, control, result, &latents, fault);
+        error = sample(engine, options, control, result, &latents, fault);
     result->sample_seconds = seconds_since(&mark);
     if (!error)
-        error = output(engine, job, control, result, latents, fault);
+        error = output(engine, options, control, result, latents, fault);
     result->decode_seconds = seconds_since(&mark);
     free(latents);
     return error;
 }
 
-int sora_render_run(const struct sora_render_job *job, const struct sora_render_control *control,
+int sora_render_run(const struct sora_render_options *options,
+                    const struct sora_render_control *control,
                     struct sora_render_result *out_result, struct sora_fault *fault)
 {
-    if (!job->prompt && !job->prompt_embeds)
+    if (options->job.shot_count == 0 && !options->job.prompt && !options->prompt_embeds)
         return sora_fault_set(fault, SORA_E_INVALID,
                               "no prompt: give --prompt \"TEXT\" (or --prompt-embeds FILE)");
-    int error = sora_render_output_check(job, fault);
+    int error = sora_render_output_check(options, fault);
     if (error)
         return error;
     struct sora_render_result result = {0};
     struct engine engine = {0};
-    error = run_stages(&engine, job, control, &result, fault);
+    error = run_stages(&engine, options, control, &result, fault);
     engine_close(&engine);
     struct rusage usage;
     getrusage(RUSAGE_SELF, &usage);

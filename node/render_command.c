@@ -42,12 +42,12 @@ static void print_json_string(const char *text)
     putchar('"');
 }
 
-static void print_json_result(const struct sora_render_job *job,
+static void print_json_result(const struct sora_render_options *options,
                               const struct sora_render_result *result)
 {
-    const struct sora_render_plan *plan = &result->plan;
+    const struct sora_job_plan *plan = &result->plan;
     printf("{\"status\": \"done\", \"output\": ");
-    print_json_string(job->output);
+    print_json_string(options->output);
     printf(", \"model\": ");
     print_json_string(result->model_name);
     printf(
@@ -55,8 +55,11 @@ static void print_json_result(const struct sora_render_job *job,
         "\"latents\": %d, \"seed\": %" PRIu64 ", \"steps\": %d, \"guidance\": %g, \"shift\": %g, "
         "\"solver\": \"%s\", \"text_tokens\": %d, \"window_passes\": %d, ",
         result->device_class, plan->frame_count, plan->width, plan->height, plan->fps,
-        plan->timeline.latent_count, plan->seed, plan->steps, plan->guidance, plan->shift,
-        sora_solver_kind_name(plan->solver), result->text_tokens, result->window_passes);
+        result->latent_count, plan->takes[0].seed, plan->steps, plan->guidance, plan->shift,
+        sora_solver_kind_name((enum sora_solver_kind)plan->solver), result->text_tokens,
+        result->window_passes);
+    if (plan->take_count > 1)
+        printf("\"takes\": %d, ", (int)plan->take_count);
     printf("\"seconds\": {\"load\": %.3f, \"text\": %.3f, \"denoise\": %.3f, \"decode\": %.3f}, "
            "\"peak_memory_bytes\": %" PRIu64 ", \"notes\": [",
            result->load_seconds, result->text_seconds, result->sample_seconds,
@@ -68,11 +71,11 @@ static void print_json_result(const struct sora_render_job *job,
     printf("]}\n");
 }
 
-static void print_failure(const struct sora_render_job *job, int error,
+static void print_failure(const struct sora_render_options *options, int error,
                           const struct sora_fault *fault)
 {
     const char *text = fault->text[0] ? fault->text : sora_error_text(error);
-    if (job->json) {
+    if (options->json) {
         printf("{\"status\": \"%s\", \"error\": \"%s\", \"text\": ",
                error == SORA_E_CANCELLED ? "cancelled" : "failed", sora_error_name(error));
         print_json_string(text);
@@ -81,48 +84,35 @@ static void print_failure(const struct sora_render_job *job, int error,
     fprintf(stderr, "sora-worker: %s\n", text);
 }
 
-/* Options first, then what a --job file adds. */
-static int read_job(int argc, char **argv, struct sora_render_job *job, struct sora_fault *fault)
-{
-    int error = sora_settings_parse_arguments(&sora_render_job_table, argc, argv, job, fault);
-    if (!error && job->job && !job->help)
-        error = sora_settings_load_yaml(&sora_render_job_table, job->job, job, fault);
-    if (!error && !job->output) {
-        job->output = strdup("out.mp4");
-        if (!job->output)
-            error = SORA_E_MEMORY;
-    }
-    return error;
-}
-
 int sora_command_render(int argc, char **argv)
 {
-    struct sora_render_job job;
-    sora_settings_init(&sora_render_job_table, &job);
+    struct sora_render_options options;
+    sora_render_options_init(&options);
     struct sora_fault fault = {0};
     struct sora_render_result result = {0};
-    int error = read_job(argc, argv, &job, &fault);
-    if (!error && job.help) {
-        sora_settings_print_help(&sora_render_job_table, stdout);
-        sora_settings_fini(&sora_render_job_table, &job);
+    int error = sora_render_options_read(argc, argv, &options, &fault);
+    if (!error && options.help) {
+        sora_settings_print_help(&sora_render_options_table, stdout);
+        sora_render_options_fini(&options);
         return 0;
     }
     install_signals();
     if (!error) {
         struct sora_progress progress;
-        sora_progress_init(&progress, !job.quiet);
+        sora_progress_init(&progress, !options.quiet);
         const struct sora_render_control control = {&progress, &interrupted};
-        error = sora_render_run(&job, &control, &result, &fault);
+        error = sora_render_run(&options, &control, &result, &fault);
         if (error && progress.enabled && progress.terminal)
             fputs("\r\033[K", stderr);
     }
     if (error)
-        print_failure(&job, error, &fault);
-    else if (job.json)
-        print_json_result(&job, &result);
-    else if (!job.quiet)
-        fprintf(stderr, "wrote %s: %d frames, %dx%d, %.1f s\n", job.output, result.plan.frame_count,
-                result.plan.width, result.plan.height, result.plan.frame_count / result.plan.fps);
-    sora_settings_fini(&sora_render_job_table, &job);
+        print_failure(&options, error, &fault);
+    else if (options.json)
+        print_json_result(&options, &result);
+    else if (!options.quiet)
+        fprintf(stderr, "wrote %s: %d frames, %dx%d, %.1f s\n", options.output,
+                result.plan.frame_count, result.plan.width, result.plan.height,
+                result.plan.frame_count / result.plan.fps);
+    sora_render_options_fini(&options);
     return sora_error_exit_status(error);
 }

@@ -18,8 +18,8 @@
 
 /* What one render writes; absent outputs are NULL. */
 struct outputs {
-    const struct sora_render_job *job;
-    const struct sora_render_plan *plan;
+    const struct sora_render_options *options;
+    const struct sora_job_plan *plan;
     struct sora_video_writer *video;
     struct sora_contact_sheet *contact;
     struct sora_report *report;
@@ -35,9 +35,10 @@ static int check_path(const char *path, struct sora_fault *fault)
     return error;
 }
 
-int sora_render_output_check(const struct sora_render_job *job, struct sora_fault *fault)
+int sora_render_output_check(const struct sora_render_options *options, struct sora_fault *fault)
 {
-    const char *const paths[] = {job->output, job->contact, job->report, job->dump_latents};
+    const char *const paths[] = {options->output, options->contact, options->report,
+                                 options->dump_latents};
     for (size_t i = 0; i < sizeof(paths) / sizeof(paths[0]); i++) {
         int error = check_path(paths[i], fault);
         if (error)
@@ -59,12 +60,12 @@ static void fps_fraction(double fps, int *out_number, int *out_divisor)
 static int open_video(const struct sora_render_output_params *params, struct outputs *outputs,
                       struct sora_fault *fault)
 {
-    const struct sora_render_plan *plan = params->plan;
+    const struct sora_job_plan *plan = params->plan;
     char seed[32], steps[32];
-    snprintf(seed, sizeof(seed), "%" PRIu64, plan->seed);
+    snprintf(seed, sizeof(seed), "%" PRIu64, plan->takes[0].seed);
     snprintf(steps, sizeof(steps), "%d", (int)plan->steps);
     const struct sora_video_tag tags[] = {
-        {"title", params->job->prompt ? params->job->prompt : ""},
+        {"title", params->title ? params->title : ""},
         {"comment", "made by Sorafarm " SORA_VERSION},
         {"sora_version", SORA_VERSION},
         {"sora_model", params->model_name},
@@ -72,10 +73,12 @@ static int open_video(const struct sora_render_output_params *params, struct out
         {"sora_steps", steps},
     };
     struct sora_video_writer_params writer = {
-        .path = params->job->output,
+        .path = params->options->output,
         .width = plan->width,
         .height = plan->height,
-        .crf = params->job->quality == SORA_SETTING_INT_UNSET ? 16 : (int)params->job->quality,
+        .crf = params->options->job.quality == SORA_SETTING_INT_UNSET
+                   ? 16
+                   : (int)params->options->job.quality,
         .thread_count = 1,
         .tags = tags,
         .tag_count = sizeof(tags) / sizeof(tags[0]),
@@ -87,12 +90,12 @@ static int open_video(const struct sora_render_output_params *params, struct out
 static int open_contact(const struct sora_render_output_params *params, struct outputs *outputs,
                         struct sora_fault *fault)
 {
-    const struct sora_render_plan *plan = params->plan;
+    const struct sora_job_plan *plan = params->plan;
     struct sora_contact_sheet_params sheet = {
         .width = plan->width,
         .height = plan->height,
         .frame_count = plan->frame_count,
-        .title = params->job->prompt,
+        .title = params->title,
     };
     fps_fraction(plan->fps, &sheet.fps, &sheet.fps_divisor);
     return sora_contact_sheet_create(&sheet, &outputs->contact, fault);
@@ -103,17 +106,20 @@ static int32_t first_frame(int32_t latent, int factor)
     return latent == 0 ? 0 : 1 + (latent - 1) * factor;
 }
 
-/* Frames that neighbouring windows of even steps share. Returns their count. */
-static int find_overlaps(const struct sora_timeline_params *timeline, int factor,
-                         struct sora_report_overlap *overlaps, int capacity)
+/* Frames that neighbouring windows of a take's even steps share. Returns the new count. */
+static int find_overlaps(const struct sora_job_take *take, int factor,
+                         struct sora_report_overlap *overlaps, int count)
 {
-    int windows = sora_timeline_window_count(timeline, 0);
-    int count = 0;
-    for (int i = 0; i + 1 < windows && count < capacity; i++) {
-        struct sora_window left = sora_timeline_window(timeline, 0, i);
-        struct sora_window right = sora_timeline_window(timeline, 0, i + 1);
-        overlaps[count++] = (struct sora_report_overlap){first_frame(right.payload_start, factor),
-                                                         first_frame(left.payload_end, factor)};
+    int windows = sora_timeline_window_count(&take->timeline, 0);
+    for (int i = 0; i + 1 < windows && count < SORA_REPORT_OVERLAPS_MAX; i++) {
+        struct sora_window left = sora_timeline_window(&take->timeline, 0, i);
+        struct sora_window right = sora_timeline_window(&take->timeline, 0, i + 1);
+        int32_t first = first_frame(right.payload_start, factor);
+        int32_t end = first_frame(left.payload_end, factor);
+        end = end < take->frame_count ? end : take->frame_count;
+        if (first < end)
+            overlaps[count++] =
+                (struct sora_report_overlap){take->frame_first + first, take->frame_first + end};
     }
     return count;
 }
@@ -121,18 +127,19 @@ static int find_overlaps(const struct sora_timeline_params *timeline, int factor
 static int open_report(const struct sora_render_output_params *params, struct outputs *outputs,
                        struct sora_fault *fault)
 {
-    const struct sora_render_plan *plan = params->plan;
+    const struct sora_job_plan *plan = params->plan;
     struct sora_report_overlap *overlaps = calloc(SORA_REPORT_OVERLAPS_MAX, sizeof(*overlaps));
     if (!overlaps)
         return sora_fault_set(fault, SORA_E_MEMORY, "out of memory for the report");
+    int count = 0, factor = sora_vae_config(params->vae)->temporal_factor;
+    for (int32_t i = 0; i < plan->take_count; i++)
+        count = find_overlaps(&plan->takes[i], factor, overlaps, count);
     struct sora_report_params report = {
         .width = plan->width,
         .height = plan->height,
         .frame_count = plan->frame_count,
         .overlaps = overlaps,
-        .overlap_count =
-            find_overlaps(&plan->timeline, sora_vae_config(params->vae)->temporal_factor, overlaps,
-                          SORA_REPORT_OVERLAPS_MAX),
+        .overlap_count = count,
     };
     fps_fraction(plan->fps, &report.fps, &report.fps_divisor);
     int error = sora_report_create(&report, &outputs->report, fault);
@@ -162,7 +169,7 @@ static void close_outputs(struct outputs *outputs, bool failed)
     sora_report_destroy(&outputs->report);
     for (int i = 0; failed && i < outputs->frames_dumped; i++) {
         char path[PATH_SIZE];
-        snprintf(path, sizeof(path), "%s/%06d.png", outputs->job->dump_frames, i);
+        snprintf(path, sizeof(path), "%s/%06d.png", outputs->options->dump_frames, i);
         unlink(path);
     }
 }
@@ -170,22 +177,23 @@ static void close_outputs(struct outputs *outputs, bool failed)
 static int open_outputs(const struct sora_render_output_params *params, struct outputs *outputs,
                         struct sora_fault *fault)
 {
-    const struct sora_render_job *job = params->job;
-    *outputs = (struct outputs){.job = job, .plan = params->plan};
+    const struct sora_render_options *options = params->options;
+    *outputs = (struct outputs){.options = options, .plan = params->plan};
     int error = open_video(params, outputs, fault);
-    if (!error && job->contact)
+    if (!error && options->contact)
         error = open_contact(params, outputs, fault);
-    if (!error && job->report)
+    if (!error && options->report)
         error = open_report(params, outputs, fault);
-    if (!error && job->dump_frames)
-        error = sora_file_make_dirs(job->dump_frames, fault);
+    if (!error && options->dump_frames)
+        error = sora_file_make_dirs(options->dump_frames, fault);
     return error;
 }
 
 static int dump_frame(struct outputs *outputs, const uint8_t *rgb, struct sora_fault *fault)
 {
     char path[PATH_SIZE];
-    snprintf(path, sizeof(path), "%s/%06d.png", outputs->job->dump_frames, outputs->frames_dumped);
+    snprintf(path, sizeof(path), "%s/%06d.png", outputs->options->dump_frames,
+             outputs->frames_dumped);
     int error = sora_picture_write(path, outputs->plan->width, outputs->plan->height, rgb, fault);
     if (!error)
         outputs->frames_dumped++;
@@ -199,7 +207,7 @@ static int add_frame(struct outputs *outputs, const uint8_t *rgb, struct sora_fa
         sora_contact_sheet_add(outputs->contact, rgb);
     if (!error && outputs->report)
         sora_report_add(outputs->report, rgb);
-    if (!error && outputs->job->dump_frames)
+    if (!error && outputs->options->dump_frames)
         error = dump_frame(outputs, rgb, fault);
     return error;
 }
@@ -208,9 +216,45 @@ static int finish_outputs(struct outputs *outputs, struct sora_fault *fault)
 {
     int error = sora_video_writer_finish(outputs->video, fault);
     if (!error && outputs->contact)
-        error = sora_contact_sheet_write(outputs->contact, outputs->job->contact, fault);
+        error = sora_contact_sheet_write(outputs->contact, outputs->options->contact, fault);
     if (!error && outputs->report)
-        error = write_report(outputs->report, outputs->job->report, fault);
+        error = write_report(outputs->report, outputs->options->report, fault);
+    return error;
+}
+
+/* Where decoding stands. */
+struct decoding {
+    const struct sora_render_output_params *params;
+    struct sora_vae_decoder *decoder;
+    struct outputs *outputs;
+    uint8_t *rgb; /* of one latent */
+    int32_t done, total;
+};
+
+/* Decodes a take from its first latent; frames beyond its length are dropped. */
+static int decode_take(struct decoding *decoding, const struct sora_job_take *take,
+                       const float *latents, struct sora_fault *fault)
+{
+    const struct sora_render_output_params *params = decoding->params;
+    const struct sora_job_plan *plan = params->plan;
+    size_t frame_size = (size_t)plan->width * (size_t)plan->height * 3;
+    size_t latent_size =
+        (size_t)plan->channels * (size_t)plan->latent_height * (size_t)plan->latent_width;
+    int error = 0;
+    int32_t frames = 0;
+    sora_vae_decoder_reset(decoding->decoder);
+    for (int32_t i = 0; !error && i < take->timeline.latent_count; i++) {
+        int count = 0;
+        if (*params->control->cancelled)
+            error = sora_fault_set(fault, SORA_E_CANCELLED, "interrupted while decoding");
+        else
+            error = sora_vae_decoder_next(decoding->decoder, latents + (size_t)i * latent_size,
+                                          NULL, decoding->rgb, &count, fault);
+        for (int j = 0; !error && j < count && frames < take->frame_count; j++, frames++)
+            error = add_frame(decoding->outputs, decoding->rgb + (size_t)j * frame_size, fault);
+        sora_progress_update(params->control->progress, ++decoding->done, decoding->total,
+                             "latents");
+    }
     return error;
 }
 
@@ -218,28 +262,23 @@ static int decode_all(const struct sora_render_output_params *params,
                       struct sora_vae_decoder *decoder, struct outputs *outputs,
                       struct sora_fault *fault)
 {
-    const struct sora_render_plan *plan = params->plan;
-    size_t frame_size = (size_t)plan->width * (size_t)plan->height * 3;
-    size_t latent_size =
-        (size_t)plan->channels * (size_t)plan->latent_height * (size_t)plan->latent_width;
-    int frames_max = sora_vae_config(params->vae)->temporal_factor;
-    uint8_t *rgb = malloc(frame_size * (size_t)frames_max);
-    if (!rgb)
+    const struct sora_job_plan *plan = params->plan;
+    struct decoding decoding = {.params = params, .decoder = decoder, .outputs = outputs};
+    for (int32_t i = 0; i < plan->take_count; i++)
+        decoding.total += plan->takes[i].timeline.latent_count;
+    decoding.rgb = malloc((size_t)plan->width * (size_t)plan->height * 3 *
+                          (size_t)sora_vae_config(params->vae)->temporal_factor);
+    if (!decoding.rgb)
         return sora_fault_set(fault, SORA_E_MEMORY, "out of memory for decoded frames");
     int error = 0;
-    for (int i = 0; !error && i < plan->timeline.latent_count; i++) {
-        int count = 0;
-        if (*params->control->cancelled)
-            error = sora_fault_set(fault, SORA_E_CANCELLED, "interrupted while decoding");
-        else
-            error = sora_vae_decoder_next(decoder, params->latents + (size_t)i * latent_size, NULL,
-                                          rgb, &count, fault);
-        for (int j = 0; !error && j < count; j++)
-            error = add_frame(outputs, rgb + (size_t)j * frame_size, fault);
-        sora_progress_update(params->control->progress, i + 1, plan->timeline.latent_count,
-                             "latents");
+    const float *latents = params->latents;
+    for (int32_t i = 0; !error && i < plan->take_count; i++) {
+        const struct sora_job_take *take = &plan->takes[i];
+        error = decode_take(&decoding, take, latents, fault);
+        latents += (size_t)take->timeline.latent_count * (size_t)plan->channels *
+                   (size_t)plan->latent_height * (size_t)plan->latent_width;
     }
-    free(rgb);
+    free(decoding.rgb);
     return error;
 }
 

@@ -10,10 +10,10 @@
 
 struct sora_render_output_params {
     struct sora_vae *vae;
-    const struct sora_render_job *job;
-    const struct sora_render_plan *plan;
-    const char *model_name;
-    const float *latents; /* [T,C,H,W] */
+    const struct sora_render_options *options;
+    const struct sora_job_plan *plan;
+    const char *model_name, *title; /* title NULL: none */
+    const float *latents;           /* [T,C,H,W] of all takes, one after the other */
     const struct sora_render_control *control;
 };
 
@@ -21,7 +21,7 @@ struct sora_render_output_params {
  * once. On error and on CANCELLED nothing is left behind. */
 int sora_render_output(const struct sora_render_output_params *params, struct sora_fault *fault);
 
-/* Checks that every path of the job can be written, without leaving anything. */
-int sora_render_output_check(const struct sora_render_job *job, struct sora_fault *fault);
+/* Checks that every path of the options can be written, without leaving anything. */
+int sora_render_output_check(const struct sora_render_options *options, struct sora_fault *fault);
 
 #endif

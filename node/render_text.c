@@ -36,31 +36,44 @@ static int encode_one(const struct sora_tokenizer *tokenizer, struct sora_text_e
     return error;
 }
 
-int sora_render_text_encode(const struct sora_bundle *bundle, struct sora_device *device,
-                            const char *prompt, const char *negative,
-                            struct sora_text_rows *out_prompt, struct sora_text_rows *out_negative,
-                            struct sora_fault *fault)
+int sora_render_text_encode_all(const struct sora_bundle *bundle, struct sora_device *device,
+                                const char *const *texts, int count,
+                                struct sora_text_rows *out_rows, struct sora_fault *fault)
 {
     char path[PATH_SIZE];
     struct sora_tokenizer *tokenizer = NULL;
     struct sora_text_encoder *encoder = NULL;
-    struct sora_text_rows rows = {0};
     sora_bundle_path(bundle, "tokenizer", path, sizeof(path));
     int error = sora_tokenizer_open(path, &tokenizer, fault);
     sora_bundle_path(bundle, "text_encoder", path, sizeof(path));
     if (!error)
         error = sora_text_encoder_open(path, device, &encoder, fault);
-    if (!error)
-        error = encode_one(tokenizer, encoder, prompt, &rows, fault);
-    if (!error && negative)
-        error = encode_one(tokenizer, encoder, negative, out_negative, fault);
-    if (error)
-        sora_text_rows_fini(&rows);
-    else
-        *out_prompt = rows;
+    int done = 0;
+    while (!error && done < count) {
+        error = encode_one(tokenizer, encoder, texts[done], &out_rows[done], fault);
+        done += !error;
+    }
+    while (error && done > 0)
+        sora_text_rows_fini(&out_rows[--done]);
     sora_text_encoder_destroy(&encoder);
     sora_tokenizer_destroy(&tokenizer);
     return error;
+}
+
+int sora_render_text_encode(const struct sora_bundle *bundle, struct sora_device *device,
+                            const char *prompt, const char *negative,
+                            struct sora_text_rows *out_prompt, struct sora_text_rows *out_negative,
+                            struct sora_fault *fault)
+{
+    const char *const texts[] = {prompt, negative};
+    struct sora_text_rows rows[2];
+    int error = sora_render_text_encode_all(bundle, device, texts, negative ? 2 : 1, rows, fault);
+    if (error)
+        return error;
+    *out_prompt = rows[0];
+    if (negative)
+        *out_negative = rows[1];
+    return 0;
 }
 
 int sora_render_text_read(const char *path, const char *name, int width,

@@ -6,7 +6,7 @@
 #define SORA_NODE_RENDER_TEXT_H
 
 #include "hip/device.h"
-#include "node/render_job.h"
+#include "model/bundle.h"
 
 /* Rows that the reference pads every prompt to. */
 #define SORA_RENDER_TEXT_ROWS 512
@@ -24,6 +24,11 @@ int sora_render_text_encode(const struct sora_bundle *bundle, struct sora_device
                             const char *prompt, const char *negative,
                             struct sora_text_rows *out_prompt, struct sora_text_rows *out_negative,
                             struct sora_fault *fault);
+
+/* The same for `count` texts, each into out_rows[i]. On error none is left. */
+int sora_render_text_encode_all(const struct sora_bundle *bundle, struct sora_device *device,
+                                const char *const *texts, int count,
+                                struct sora_text_rows *out_rows, struct sora_fault *fault);
 
 /* Reads tensor `name` ([n,width] or [1,n,width]) of a safetensors file. Errors name file, tensor
  * and expected width. */

@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 import unittest
+import zlib
 
 WORKER, SOURCE = sys.argv[1], sys.argv[2]
 MODEL = os.path.join(SOURCE, "tests/goldens/models/d_mini")
@@ -36,6 +37,55 @@ def read_header(path):
     with open(path, "rb") as file:
         size = struct.unpack("<Q", file.read(8))[0]
         return json.loads(file.read(size)), 8 + size
+
+
+def read_latents(path):
+    """Frame-major: a list of bytes, one per latent, from [C,T,H,W] f32."""
+    header, start = read_header(path)
+    channels, count, height, width = header["latents"]["shape"]
+    size = height * width * 4
+    data = read_bytes(path)[start:]
+    return [b"".join(data[(c * count + t) * size:][:size] for c in range(channels))
+            for t in range(count)]
+
+
+def unfilter(kind, row, above):
+    """A row of a PNG of 8-bit RGB (PNG specification, 9.2)."""
+    for i, value in enumerate(row):
+        left = row[i - 3] if i >= 3 else 0
+        corner = above[i - 3] if i >= 3 else 0
+        if kind == 4:
+            near = left + above[i] - corner
+            guess = min((abs(near - left), 0, left), (abs(near - above[i]), 1, above[i]),
+                        (abs(near - corner), 2, corner))[2]
+        else:
+            guess = (0, left, above[i], (left + above[i]) // 2)[kind]
+        row[i] = (value + guess) & 255
+    return row
+
+
+def read_picture(path):
+    data, at, packed = read_bytes(path), 8, b""
+    width, height = struct.unpack(">II", data[16:24])
+    while at < len(data):
+        size = struct.unpack(">I", data[at:at + 4])[0]
+        if data[at + 4:at + 8] == b"IDAT":
+            packed += data[at + 8:at + 8 + size]
+        at += 12 + size
+    raw, stride = zlib.decompress(packed), 3 * width
+    rows, above = [], bytes(stride)
+    for y in range(height):
+        line = raw[y * (stride + 1):(y + 1) * (stride + 1)]
+        above = unfilter(line[0], bytearray(line[1:]), above)
+        rows.append(above)
+    return b"".join(bytes(row) for row in rows)
+
+
+def mean_differences(folder):
+    """Mean absolute change from each frame to the next, in grey levels."""
+    pictures = [read_picture(os.path.join(folder, name)) for name in sorted(os.listdir(folder))]
+    return [sum(abs(a - b) for a, b in zip(one, two)) / len(one)
+            for one, two in zip(pictures, pictures[1:])]
 
 
 class Folder(unittest.TestCase):
@@ -132,6 +182,70 @@ class Outputs(Folder):
         self.assertEqual(done.returncode, 0, done.stderr)
         self.assertEqual(json.loads(done.stdout)["steps"], 1)
 
+    def write_job(self, shots, more=""):
+        with open(self.path("job.yaml"), "w") as file:
+            file.write("model: %s\nsize: 96x64\nsteps: 4\nseed: 3\n%sshots:\n" %
+                       (os.path.join(SOURCE, "models/mini"), more))
+            file.writelines("  - {%s}\n" % shot for shot in shots)
+        return ["--job", self.path("job.yaml"), "--quiet", "--json", "-o", self.path("a.mp4")]
+
+    def test_shots_cut_where_they_say(self):
+        """A shot, one that continues it, a hard cut: exact counts, a jump at the cut only."""
+        shots = ["prompt: a red balloon over the sea at noon, frames: 22",
+                 "prompt: a red balloon drifting over the sea at noon, frames: 20, cut: false",
+                 "prompt: a white moon over snow hills at night, frames: 14"]
+        job = self.write_job(shots)
+        done = render(job + ["--dump-frames", self.path("f"), "--dump-latents", self.path("l"),
+                             "--contact", self.path("c.png"), "--report", self.path("r.json")])
+        self.assertEqual(done.returncode, 0, done.stderr)
+        result = json.loads(done.stdout)
+        self.assertEqual((result["frames"], result["takes"], result["latents"]), (56, 2, 12 + 5))
+        differences = mean_differences(self.path("f"))
+        self.assertEqual(len(differences), 55)
+        others = differences[:41] + differences[42:]
+        self.assertGreater(differences[41], 3 * max(others), differences)
+        self.assertEqual(len(read_latents(self.path("l"))), 17)
+
+    def test_takes_do_not_depend_on_each_other(self):
+        """The first take is that of a job without the second; the second has noise of its own."""
+        first = "prompt: a boat on the sea, frames: 9"
+        done = render(self.write_job([first, first]) + ["--dump-latents", self.path("both")])
+        self.assertEqual(done.returncode, 0, done.stderr)
+        done = render(self.write_job([first]) + ["--dump-latents", self.path("one")])
+        self.assertEqual(done.returncode, 0, done.stderr)
+        both, one = read_latents(self.path("both")), read_latents(self.path("one"))
+        self.assertEqual(both[:3], one)
+        self.assertNotEqual(both[3:], one)
+        self.assertEqual(len(both), 6)
+
+    def test_continued_text_counts_from_its_window_on(self):
+        """Another text in the last windows changes the timeline, the same text changes nothing."""
+        text = "prompt: a boat on the sea, frames: 41"
+        latents = []
+        for second in (text, "prompt: a bird over the desert, frames: 40"):
+            shots = [text, second.replace("41", "40") + ", cut: false"]
+            done = render(self.write_job(shots) + ["--dump-latents", self.path("l")])
+            self.assertEqual(done.returncode, 0, done.stderr)
+            latents.append(read_latents(self.path("l")))
+        done = render(self.write_job([text.replace("41", "81")]) +
+                      ["--dump-latents", self.path("l")])
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertEqual(latents[0], read_latents(self.path("l")))
+        self.assertEqual(len(latents[1]), 21)
+        self.assertNotEqual(latents[0][20], latents[1][20])
+
+    def test_bad_shots_are_named(self):
+        job = self.write_job(["prompt: a, frames: 5", "promt: b, frames: 5"])
+        done = render(job)
+        self.assertEqual(done.returncode, 2)
+        self.assertIn(b"job.yaml: shot 2: unknown key 'promt'; did you mean prompt?", done.stderr)
+        done = render(self.write_job(["prompt: a, frames: 5"]) + ["--seconds", "2"])
+        self.assertEqual(done.returncode, 2)
+        self.assertIn(b"seconds is given for the job", done.stderr)
+        done = render(self.write_job(["prompt: a, frames: 5"], "codec: av1\n"))
+        self.assertEqual(done.returncode, 2)
+        self.assertIn(b"sora-worker render writes h264", done.stderr)
+
     def test_help_on_every_command(self):
         for arguments in (["help"], ["--help"], ["render", "--help"], ["render", "-h"], ["version"]):
             done = subprocess.run([WORKER] + arguments, stdout=subprocess.PIPE)
@@ -155,7 +269,7 @@ class BadInput(Folder):
             (good + ["--frames", "5", "--size", "99999x16"], "16 to 8192"),
             (good + ["--frames", "5", "--guidance", "nan"], "not a number"),
             (good + ["--frames", "5", "--sead", "1"], "did you mean --seed"),
-            (good + ["--frames", "5", "--prompt", "x" * 70000], "65536"),
+            (good + ["--frames", "5", "--prompt", "x" * 110000], "102400"),
             (good + ["--frames", "5", "--noise", "/nonexistent"], "/nonexistent"),
             (good + ["--frames", "5", "--job", "/nonexistent.yaml"], "/nonexistent.yaml"),
             (BASE + ["--frames", "5", "-o", self.path("no/such/a.mp4")], "no/such"),

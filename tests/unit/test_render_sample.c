@@ -34,7 +34,7 @@ struct parts {
     struct sora_device *device;
     struct sora_bundle bundle;
     struct sora_transformer *transformer;
-    struct sora_transformer_context *prompt, *negative;
+    struct sora_text_contexts *contexts;
 };
 
 static void open_parts(struct parts *parts, const char *model, const char *prompt,
@@ -54,20 +54,16 @@ static void open_parts(struct parts *parts, const char *model, const char *promp
     if (sora_render_text_encode(&parts->bundle, parts->device, prompt, negative, &rows[0], &rows[1],
                                 &fault))
         fail_msg("%s", fault.text);
-    struct sora_transformer_context **contexts[2] = {&parts->prompt, &parts->negative};
-    for (int i = 0; i < 2; i++) {
-        assert_int_equal(sora_transformer_context_create(parts->transformer, rows[i].values,
-                                                         rows[i].count, SORA_RENDER_TEXT_ROWS,
-                                                         contexts[i], &fault),
-                         0);
-        sora_text_rows_fini(&rows[i]);
-    }
+    const struct sora_text_use use = {.prompt = &rows[0], .negative = &rows[1]};
+    assert_int_equal(
+        sora_text_contexts_create(parts->transformer, &use, 1, &parts->contexts, &fault), 0);
+    sora_text_rows_fini(&rows[0]);
+    sora_text_rows_fini(&rows[1]);
 }
 
 static void close_parts(struct parts *parts)
 {
-    sora_transformer_context_destroy(&parts->prompt);
-    sora_transformer_context_destroy(&parts->negative);
+    sora_text_contexts_destroy(&parts->contexts);
     sora_transformer_destroy(&parts->transformer);
     sora_bundle_fini(&parts->bundle);
     sora_device_destroy(&parts->device);
@@ -87,15 +83,16 @@ static void write_noise(const char *golden, char *path)
 }
 
 /* `latents` [C,T,H,W] gives the sizes. */
-static struct sora_render_plan make_plan(const struct sora_array *latents, const char *solver,
-                                         double shift, double guidance, int steps)
+static struct sora_job_plan make_plan(const struct sora_array *latents, const char *solver,
+                                      double shift, double guidance, int steps)
 {
     enum sora_solver_kind kind = SORA_SOLVER_UNIPC;
     assert_int_equal(sora_solver_kind_parse(solver, &kind, NULL), 0);
-    return (struct sora_render_plan){
-        .timeline = {.latent_count = (int32_t)latents->shape[1],
-                     .window_latents = 21,
-                     .overlap_latents = 5},
+    return (struct sora_job_plan){
+        .take_count = 1,
+        .takes = {{.timeline = {.latent_count = (int32_t)latents->shape[1],
+                                .window_latents = 21,
+                                .overlap_latents = 5}}},
         .channels = (int32_t)latents->shape[0],
         .latent_height = (int32_t)latents->shape[2],
         .latent_width = (int32_t)latents->shape[3],
@@ -106,7 +103,7 @@ static struct sora_render_plan make_plan(const struct sora_array *latents, const
     };
 }
 
-static float *sample(const struct parts *parts, const struct sora_render_plan *plan,
+static float *sample(const struct parts *parts, const struct sora_job_plan *plan,
                      const char *noise_path)
 {
     struct sora_progress progress;
@@ -115,16 +112,17 @@ static float *sample(const struct parts *parts, const struct sora_render_plan *p
     const struct sora_render_sample_params params = {
         .device = parts->device,
         .transformer = parts->transformer,
-        .prompt = parts->prompt,
-        .negative = parts->negative,
+        .contexts = parts->contexts,
         .plan = plan,
         .noise_path = noise_path,
         .control = &control,
     };
-    float *latents = NULL;
-    int passes = 0;
+    size_t elements = (size_t)(plan->channels * plan->latent_height * plan->latent_width);
+    float *latents =
+        malloc((size_t)plan->takes[0].timeline.latent_count * elements * sizeof(float));
+    assert_non_null(latents);
     struct sora_fault fault = {0};
-    if (sora_render_sample(&params, &latents, &passes, &fault))
+    if (sora_render_sample(&params, latents, &fault))
         fail_msg("%s", fault.text);
     return latents;
 }
@@ -149,8 +147,7 @@ static void check_case(const char *model, const char *solver, int shift)
     struct sora_array expected = {0};
     write_noise(golden, noise_path);
     assert_int_equal(sora_array_read(golden, "latents", &expected, NULL), 0);
-    struct sora_render_plan plan =
-        make_plan(&expected, solver, shift, GOLDEN_GUIDANCE, GOLDEN_STEPS);
+    struct sora_job_plan plan = make_plan(&expected, solver, shift, GOLDEN_GUIDANCE, GOLDEN_STEPS);
     assert_int_equal(sora_array_swap_frames(&expected, NULL), 0);
     float *latents = sample(&parts, &plan, noise_path);
     double error = relative_error(latents, expected.values, sora_array_count(&expected));
@@ -179,8 +176,10 @@ static void thread_count_changes_no_bit(void **state)
 {
     (void)state;
     float *results[2];
-    struct sora_render_plan plan = {
-        .timeline = {.latent_count = 11, .window_latents = 5, .overlap_latents = 1},
+    struct sora_job_plan plan = {
+        .take_count = 1,
+        .takes = {{.timeline = {.latent_count = 11, .window_latents = 5, .overlap_latents = 1},
+                   .seed = 7}},
         .channels = 16,
         .latent_height = 4,
         .latent_width = 6,
@@ -188,7 +187,6 @@ static void thread_count_changes_no_bit(void **state)
         .guidance = 4,
         .shift = 3,
         .solver = SORA_SOLVER_UNIPC,
-        .seed = 7,
     };
     for (int i = 0; i < 2; i++) {
         struct parts parts;

@@ -1,0 +1,32 @@
+/*
+ * Render options: what `sora-worker render` is asked to do, from options or a job file: the options
+ * of a job (base/job_options.h) and those of a render on this machine.
+ *
+ * Plain values owned by the caller. Reading a job file blocks; the rest is pure.
+ */
+#ifndef SORA_NODE_RENDER_OPTIONS_H
+#define SORA_NODE_RENDER_OPTIONS_H
+
+#include "base/job_options.h"
+
+struct sora_render_options {
+    struct sora_job_options job;
+    int64_t threads;
+    char *noise, *prompt_embeds;
+    char *output, *contact, *report;
+    char *dump_latents, *dump_frames;
+    int json, quiet, help;
+};
+
+extern const struct sora_settings_table sora_render_options_table;
+
+void sora_render_options_init(struct sora_render_options *options);
+void sora_render_options_fini(struct sora_render_options *options);
+
+/* Options first, then what the job file adds, then the default output. With --help nothing but the
+ * options is read. Errors: those of settings and job files; UNSUPPORTED for a codec, bitrate, pixel
+ * format or container that this command does not write, with what does. */
+int sora_render_options_read(int argc, char **argv, struct sora_render_options *options,
+                             struct sora_fault *fault);
+
+#endif
