@@ -1,24 +1,27 @@
-/* Answers that every part gives in the same way. */
+/* The two answers that have nothing of their own to say. A peer that is gone needs none. */
 #include "proto/post.h"
+
+#include <string.h>
 
 void sora_post_refuse(const struct sora_post *post, const struct sora_origin *origin,
                       const struct sora_fault *fault)
 {
-    Farm__Message message = FARM__MESSAGE__INIT;
+    char text[SORA_FAULT_TEXT_SIZE];
+    memcpy(text, fault->text, sizeof(text));
     Farm__Refusal refusal = FARM__REFUSAL__INIT;
-    int code = fault->code ? fault->code : SORA_E_INTERNAL;
-    refusal.code = code;
-    refusal.text = (char *)(uintptr_t)(fault->text[0] ? fault->text : sora_error_text(code));
+    refusal.code = fault->code;
+    refusal.text = text;
+    Farm__Message message = FARM__MESSAGE__INIT;
     message.body_case = FARM__MESSAGE__BODY_REFUSAL;
     message.refusal = &refusal;
-    post->reply(post->owner, origin, &message, NULL, 0, NULL);
+    (void)post->reply(post->owner, origin, &message, NULL, 0, NULL);
 }
 
 void sora_post_ack(const struct sora_post *post, const struct sora_origin *origin)
 {
-    Farm__Message message = FARM__MESSAGE__INIT;
     Farm__Ack ack = FARM__ACK__INIT;
+    Farm__Message message = FARM__MESSAGE__INIT;
     message.body_case = FARM__MESSAGE__BODY_ACK;
     message.ack = &ack;
-    post->reply(post->owner, origin, &message, NULL, 0, NULL);
+    (void)post->reply(post->owner, origin, &message, NULL, 0, NULL);
 }

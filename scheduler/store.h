@@ -92,14 +92,17 @@ int sora_store_drop_parts(struct sora_store_batch *batch, const struct sora_job_
 int sora_store_drop_pieces(struct sora_store_batch *batch, const struct sora_job_id *take);
 int sora_store_drop_job(struct sora_store_batch *batch, const struct sora_job_id *job);
 
-/* Takes the batch. `done` comes from sora_store_step, in the order of commits. Errors: FULL. */
+/* Takes the batch. `done` (may be NULL) comes from sora_store_step or close, in the order of
+ * commits. A batch that cannot be (a take without its job, a part or piece without its take) fails
+ * alone, with INVALID. Errors: FULL (1,024 are not done yet); then it stays the caller's. */
 int sora_store_commit(struct sora_store *store, struct sora_store_batch **batch,
                       void (*done)(void *context, const struct sora_fault *fault), void *context);
 
 /* ---- reading, at start ---- */
 
-/* Calls back for every row, jobs by creation, takes of a job ascending, then parts, then pieces by
- * frame; a callback that returns nonzero ends it with that code. Everything is borrowed. Blocks. */
+/* Calls back for every row: jobs by creation; after each job its takes ascending, then all parts of
+ * them (by take, step, latent), then all pieces (by take, frame). A callback that returns nonzero
+ * ends it with that code. Everything is borrowed. Blocks. */
 struct sora_store_visitor {
     int (*job)(void *context, const struct sora_store_job *job);
     int (*take)(void *context, const struct sora_store_take *take);
