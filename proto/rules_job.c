@@ -237,11 +237,11 @@ static const struct sora_rule doctor_reply_rows[] = {
 static int check_spec(const ProtobufCMessage *message, struct sora_fault *fault)
 {
     const Farm__JobSpec *spec = (const Farm__JobSpec *)message;
-    double seconds = 0;
+    bool long_enough = spec->n_shots > 0;
     for (size_t i = 0; i < spec->n_shots; i++)
-        seconds += spec->shots[i]->seconds;
-    if (spec->n_shots == 0 || seconds <= 0)
-        return sora_fault_set(fault, SORA_E_FORMAT, "the job has no shot with a length");
+        long_enough = long_enough && (spec->shots[i]->seconds > 0 || spec->shots[i]->frames > 0);
+    if (!long_enough)
+        return sora_fault_set(fault, SORA_E_FORMAT, "the job has no shot or one without a length");
     if (spec->visibility != FARM__VISIBILITY__VISIBILITY_PARTNER && spec->n_studios > 0)
         return sora_fault_set(fault, SORA_E_FORMAT,
                               "the job names studios but is not for partners");

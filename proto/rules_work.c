@@ -56,6 +56,7 @@ static const struct sora_rule model_facts_rows[] = {
     SORA_LINES("negative", 0, (16 << 10)),
     SORA_TEXT("knows", 0, 1024),
     SORA_TEXT("words", 0, (16 << 10)),
+    SORA_NUMBER("decode_pixel_bytes", 0, (1 << 24)),
 };
 
 static const struct sora_rule model_file_rows[] = {
