@@ -5,18 +5,12 @@
 #ifndef SORA_MEDIA_ASSEMBLY_WIRE_H
 #define SORA_MEDIA_ASSEMBLY_WIRE_H
 
+#include "base/job_options.h"
+
 #include <stdint.h>
 
 #define SORA_ASSEMBLY_CUTS_MAX 256
 #define SORA_ASSEMBLY_TAGS_MAX 32
-
-enum sora_assembly_codec {
-    SORA_CODEC_H264,
-    SORA_CODEC_H265,
-    SORA_CODEC_AV1,
-    SORA_CODEC_PRORES,
-    SORA_CODEC_FFV1,
-};
 
 enum sora_assembly_command {
     SORA_ASSEMBLY_BEGIN = 1, /* sora_assembly_begin; payload: the strings, NUL-terminated, in the
@@ -35,7 +29,7 @@ enum sora_assembly_answer {
 
 struct sora_assembly_begin {
     int32_t width, height, fps, fps_divisor, frame_count;
-    int32_t codec;   /* enum sora_assembly_codec */
+    int32_t codec;   /* enum sora_codec */
     int32_t quality; /* CRF or the codec's own scale; 0: its default */
     int64_t bitrate; /* bit/s instead of quality; 0: none */
     int32_t mkv;     /* 1: Matroska, 0: MP4 (MOV for ProRes) */

@@ -3,8 +3,10 @@
  * receives checkpoints and segments, has the video assembled, and answers soractl.
  *
  * A submit is answered after it is on disk; nothing that follows from a STORE leaves before the
- * store says done. Farm nodes are numbered by the order in which their ids were first seen. Owned
- * by the daemon's thread; nothing blocks.
+ * store says done. Farm nodes are numbered by the first 8 bytes of their ids, so that stored leases
+ * name them after a restart. Results stay in their folder until a person removes them; the list
+ * holds the newest 4,096 jobs. Owned by the daemon's thread; nothing blocks but reading a model's
+ * manifest (at most 256 KiB).
  */
 #ifndef SORA_SCHEDULER_HOME_H
 #define SORA_SCHEDULER_HOME_H
@@ -25,11 +27,12 @@ struct sora_home_params {
     const struct sora_trust *trust;
     const struct sora_key *sign; /* for leases */
     const struct sora_certificate *certificate;
-    const char *worker_program;    /* sora-worker, for `assemble` */
-    const char *results_directory; /* one folder per finished job */
-    int assembly_threads;          /* 0 means 1 */
-    int checkpoint_steps;          /* 0 means 1/4 of a job's steps, at least 2 */
-    int64_t assemblies_max;        /* at a time; 0 means 1 */
+    const unsigned char *local_root; /* [32] members of it see and control all jobs; NULL: none */
+    const char *worker_program;      /* sora-worker, for `assemble` */
+    const char *results_directory;   /* one folder per finished job */
+    int assembly_threads;            /* 0 means 1 */
+    int checkpoint_steps;            /* 0 means 1/4 of a job's steps, at least 2 */
+    int64_t assemblies_max;          /* at a time; 0 means 1 */
 };
 
 /* Loads the store and takes up what was left. Returns owned. Errors: those of the store. */

@@ -1,0 +1,141 @@
+/* A home that starts: what the store holds becomes tables again, open takes go back to the farm. */
+#include "scheduler/home_parts.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* The signed envelope says who and what; both were checked when it came. */
+static int read_envelope(struct home_job *job, const struct sora_store_job *row,
+                         struct sora_fault *fault)
+{
+    struct sora_message *message = NULL;
+    struct sora_certificate certificate;
+    int rc = sora_message_decode_as(&farm__envelope__descriptor, row->envelope, row->envelope_size,
+                                    false, &message, fault);
+    if (rc)
+        return rc;
+    const Farm__Envelope *wire = (const Farm__Envelope *)message->any;
+    rc = sora_certificate_get(wire->certificate, &certificate, fault);
+    if (rc == SORA_OK)
+        rc = sora_certificate_read(&certificate, &job->owner, fault);
+    if (rc == SORA_OK)
+        rc = sora_message_decode_as(&farm__job_spec__descriptor, wire->payload.data,
+                                    wire->payload.len, true, &job->spec, fault);
+    sora_message_destroy(&message);
+    return rc;
+}
+
+static void copy_row(struct home_job *job, const struct sora_store_job *row)
+{
+    memcpy(job->model, row->model, sizeof(job->model));
+    memcpy(job->owner.node, row->owner, sizeof(job->owner.node));
+    job->final_state = row->state;
+    job->ended = row->state >= 0;
+    job->wall_created_ms = row->wall_created_ms;
+    job->wall_started_ms = row->wall_started_ms;
+    job->wall_ended_ms = row->wall_ended_ms;
+    job->moves = row->moves;
+    home_cut_text(row->reason ? row->reason : "", job->reason, sizeof(job->reason));
+    home_cut_text(row->result_folder ? row->result_folder : "", job->folder, sizeof(job->folder));
+}
+
+static int load_job(void *context, const struct sora_store_job *row)
+{
+    struct sora_home *home = context;
+    struct home_job *job = NULL;
+    struct sora_fault fault = {0};
+    int rc = home_add_job(home, &row->id, &job);
+    if (rc)
+        return rc;
+    copy_row(job, row);
+    job->event_sequence = ++home->event_sequence;
+    rc = sora_bytes_append(&job->envelope, row->envelope, row->envelope_size);
+    if (rc == SORA_OK)
+        rc = read_envelope(job, row, &fault);
+    if (rc == SORA_OK) {
+        home_cut_text(home_spec(job)->name, job->name, sizeof(job->name));
+        home_result_name(job, job->file_name, sizeof(job->file_name));
+        rc = home_read_manifest(home, job, &fault);
+    }
+    if (rc == SORA_OK)
+        rc = home_plan_job(job, &fault);
+    int32_t takes = rc == SORA_OK ? job->plan->take_count : 0;
+    if (job->ended) {
+        home_free_work(home, job);
+        job->take_count = takes;
+        return SORA_OK;
+    }
+    if (rc == SORA_OK)
+        return home_make_takes(job, takes);
+    sora_fault_set(&fault, rc, "what its model can do is no longer here: submit it again");
+    home_end_job(home, job, SORA_JOB_FAILED, fault.text);
+    return SORA_OK;
+}
+
+static int load_take(void *context, const struct sora_store_take *row)
+{
+    struct sora_home *home = context;
+    struct home_take *take = home_find_take(home, &row->record.job.id);
+    struct sora_fault fault = {0};
+    if (!take || take->job->final_state >= 0)
+        return SORA_OK;
+    int rc = sora_farm_import_job(home->farm, home->now, &row->record, row->shards, &fault);
+    if (rc == SORA_OK && row->prepared)
+        rc = home_keep_text(home, take, row->prepared, row->prepared_size);
+    if (rc) {
+        sora_fault_set(&fault, rc, "its stored state cannot be read");
+        home_end_job(home, take->job, SORA_JOB_FAILED, fault.text);
+        return SORA_OK;
+    }
+    take->in_farm = true;
+    take->cut = row->record.cut;
+    for (int32_t i = 0; i < row->record.shard_count; i++) {
+        if (row->shards[i].state == SORA_TASK_ASSIGNED)
+            take->shards[i].ordered_epoch = row->shards[i].epoch;
+    }
+    take->job->settle_due = home->settle_due = true;
+    return SORA_OK;
+}
+
+static int load_part(void *context, const struct sora_store_part *row)
+{
+    struct sora_home *home = context;
+    struct home_take *take = home_find_take(home, &row->take);
+    return take && take->job->final_state < 0 ? home_add_part(home, take, row) : SORA_OK;
+}
+
+static int load_piece(void *context, const struct sora_store_piece *row)
+{
+    struct sora_home *home = context;
+    struct home_take *take = home_find_take(home, &row->take);
+    if (!take || take->job->final_state >= 0)
+        return SORA_OK;
+    home->assembly_due = true;
+    return home_add_piece(home, take, row);
+}
+
+int home_load(struct sora_home *home, struct sora_fault *fault)
+{
+    const struct sora_store_visitor visitor = {.job = load_job,
+                                               .take = load_take,
+                                               .part = load_part,
+                                               .piece = load_piece,
+                                               .context = home};
+    int rc = sora_store_load(home->params.store, &visitor, fault);
+    if (rc)
+        return sora_fault_set(fault, rc, "the jobs of this home cannot be read: %s",
+                              sora_error_text(rc));
+    for (int i = 0; i < home->job_count; i++) {
+        struct home_job *job = home->jobs[i];
+        bool whole = job->take_count > 0;
+        for (int32_t t = 0; t < job->take_count && !job->ended && job->takes; t++)
+            whole = whole && job->takes[t].in_farm;
+        if (job->final_state < 0 && !whole)
+            home_end_job(home, job, SORA_JOB_FAILED, "a part of it is missing in the store");
+    }
+    int open = sora_home_open_jobs(home);
+    if (home->job_count > 0)
+        sora_log(SORA_LOG_INFO, "the home goes on jobs=%d open=%d", home->job_count, open);
+    return SORA_OK;
+}

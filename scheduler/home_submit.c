@@ -1,0 +1,483 @@
+/*
+ * Submit and Plan. The model's manifest decides what a job will be, so a request waits for it up to
+ * 10 s when it must come from a node; a submit is then stored, and answered when that is durable.
+ */
+#include "scheduler/home_parts.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define MANIFEST_NS (10 * SORA_TIME_SECOND)
+#define MANIFEST_BYTES_MAX SORA_MESSAGE_BYTES_MAX
+
+/* ---- the manifest ---- */
+
+int home_read_manifest(struct sora_home *home, struct home_job *job, struct sora_fault *fault)
+{
+    struct sora_digest digest;
+    memcpy(digest.bytes, job->model, sizeof(digest.bytes));
+    uint64_t size;
+    if (!sora_blob_store_have(home->params.blobs, &digest, &size))
+        return SORA_E_NOT_FOUND;
+    char path[SORA_FILE_PATH_SIZE];
+    struct sora_bytes bytes = {0};
+    int rc = sora_blob_store_path(home->params.blobs, &digest, path, sizeof(path), fault);
+    if (rc == SORA_OK)
+        rc = sora_file_read(path, MANIFEST_BYTES_MAX, &bytes, fault);
+    if (rc == SORA_OK)
+        rc = sora_model_manifest_unpack(bytes.data, bytes.size, &job->manifest, &job->facts, fault);
+    sora_bytes_fini(&bytes);
+    if (rc == SORA_OK)
+        sora_blob_store_pin(home->params.blobs, &digest);
+    return rc;
+}
+
+/* ---- answers ---- */
+
+void home_answer_submit(struct sora_home *home, struct home_reply *to, const struct home_job *job)
+{
+    Farm__SubmitReply reply = FARM__SUBMIT_REPLY__INIT;
+    char notes[SORA_JOB_NOTES_MAX][256], *pointers[SORA_JOB_NOTES_MAX];
+    reply.job = (ProtobufCBinaryData){SORA_JOB_ID_SIZE, (uint8_t *)job->id.bytes};
+    for (int i = 0; i < job->notes.count; i++)
+        pointers[i] = home_cut_text(job->notes.texts[i], notes[i], sizeof(notes[i]));
+    reply.notes = pointers;
+    reply.n_notes = (size_t)job->notes.count;
+    Farm__Message message = FARM__MESSAGE__INIT;
+    message.body_case = FARM__MESSAGE__BODY_SUBMIT_REPLY;
+    message.submit_reply = &reply;
+    home_reply_message(home, to, &message);
+}
+
+/* After all that changed so far is on disk. */
+static void answer_when_stored(struct sora_home *home, const struct home_reply *reply,
+                               const struct home_job *job)
+{
+    struct home_held held = {.kind = HOME_HELD_SUBMIT, .job = job->id};
+    held.reply = malloc(sizeof(*held.reply));
+    if (!held.reply)
+        return; /* asked again, it is answered */
+    *held.reply = *reply;
+    home_hold(home, &held);
+}
+
+/* ---- into the farm ---- */
+
+static int open_takes(const struct sora_home *home)
+{
+    int count = 0;
+    for (int i = 0; i < home->job_count; i++) {
+        for (int32_t t = 0; home->jobs[i]->takes && t < home->jobs[i]->take_count; t++)
+            count += home->jobs[i]->takes[t].in_farm;
+    }
+    return count;
+}
+
+static int submit_takes(struct sora_home *home, struct home_job *job, struct sora_fault *fault)
+{
+    if (open_takes(home) + job->plan->take_count > HOME_TAKES_MAX)
+        return sora_fault_set(fault, SORA_E_FULL,
+                              "%d takes are open and this job has %d; the limit is %d: wait until "
+                              "others are done",
+                              open_takes(home), job->plan->take_count, HOME_TAKES_MAX);
+    int rc = home_make_takes(job, job->plan->take_count);
+    for (int32_t t = 0; t < job->take_count && rc == SORA_OK; t++) {
+        struct sora_farm_job farm_job;
+        home_farm_job(home, job, t, &farm_job);
+        struct sora_farm_event event = {.kind = SORA_FARM_SUBMIT, .submit = &farm_job};
+        job->takes[t].in_farm = true;
+        rc = home_farm_step(home, &event, fault);
+        job->takes[t].in_farm = rc == SORA_OK;
+    }
+    return rc ? sora_fault_set(fault, rc, "not enough memory for the job") : SORA_OK;
+}
+
+static void take_back(struct sora_home *home, struct home_job *job)
+{
+    for (int32_t t = 0; job->takes && t < job->take_count; t++) {
+        struct sora_farm_event event = {.kind = SORA_FARM_CANCEL, .job = job->takes[t].id};
+        if (!job->takes[t].in_farm)
+            continue;
+        home_farm_step(home, &event, NULL);
+        event.kind = SORA_FARM_FORGET;
+        home_farm_step(home, &event, NULL);
+        job->takes[t].in_farm = false;
+    }
+    home_remove_job(home, job);
+}
+
+/* ---- a request whose manifest is here ---- */
+
+static int check_output(const Farm__JobSpec *spec, struct sora_fault *fault)
+{
+    const Farm__Output *output = spec->output;
+    enum sora_codec codec = SORA_CODEC_H264;
+    if (!output)
+        return SORA_OK;
+    int rc = *output->codec ? sora_codec_parse(output->codec, &codec, fault) : SORA_OK;
+    const char *container = output->container;
+    if (rc == SORA_OK && *container && strcmp(container, "mp4") != 0 &&
+        strcmp(container, "mkv") != 0 && strcmp(container, "mov") != 0)
+        rc = sora_fault_set(fault, SORA_E_INVALID, "no container is named '%s': use mp4 or mkv",
+                            container);
+    if (rc == SORA_OK && *container &&
+        (strcmp(container, "mov") == 0) != (codec == SORA_CODEC_PRORES) &&
+        strcmp(container, "mkv") != 0)
+        rc = sora_fault_set(fault, SORA_E_INVALID,
+                            "container %s does not hold codec %s: leave it out, or use mkv",
+                            container, sora_codec_name(codec));
+    return rc;
+}
+
+static void move_ask(struct home_ask *ask, struct home_job *job)
+{
+    sora_bytes_fini(&job->envelope);
+    job->envelope = ask->envelope;
+    ask->envelope = (struct sora_bytes){0};
+    job->spec = ask->spec;
+    ask->spec = NULL;
+    job->owner = ask->signer;
+    memcpy(job->model, ask->model.digest, sizeof(job->model));
+}
+
+static void plan_only(struct sora_home *home, struct home_ask *ask)
+{
+    struct home_job *job = calloc(1, sizeof(*job));
+    struct sora_fault fault = {0};
+    int rc = job ? SORA_OK : sora_fault_set(&fault, SORA_E_MEMORY, "not enough memory for a plan");
+    if (rc == SORA_OK) {
+        move_ask(ask, job);
+        rc = home_read_manifest(home, job, &fault);
+    }
+    if (rc == SORA_OK)
+        rc = home_plan_job(job, &fault);
+    if (rc == SORA_OK)
+        home_reply_plan(home, &ask->reply, job);
+    else
+        home_refuse(home, &ask->reply, &fault);
+    if (job)
+        home_free_work(home, job);
+    free(job);
+}
+
+static void submit_now(struct sora_home *home, struct home_ask *ask)
+{
+    const Farm__JobSpec *spec = (const Farm__JobSpec *)ask->spec->any;
+    struct sora_job_id id;
+    memcpy(id.bytes, spec->job.data, sizeof(id.bytes));
+    struct home_job *job = NULL;
+    struct sora_fault fault = {0};
+    int rc = home_add_job(home, &id, &job);
+    if (rc) {
+        sora_fault_set(&fault, rc, "%d jobs are here, which is the limit: wait until some are done",
+                       HOME_JOBS_MAX);
+        home_refuse(home, &ask->reply, &fault);
+        return;
+    }
+    move_ask(ask, job);
+    rc = home_read_manifest(home, job, &fault);
+    if (rc == SORA_OK)
+        rc = home_plan_job(job, &fault);
+    if (rc == SORA_OK)
+        rc = submit_takes(home, job, &fault);
+    if (rc) {
+        sora_fault_set(&fault, rc, "the model's manifest is gone: submit again");
+        home_refuse(home, &ask->reply, &fault);
+        take_back(home, job);
+        return;
+    }
+    home_touch(home, job, &job->ticket);
+    home_note(home, job, "submitted by %s: %d frames in %d takes", job->owner.name,
+              job->frames_total, job->take_count);
+    home_changed(home, job);
+    answer_when_stored(home, &ask->reply, job);
+}
+
+/* ---- waiting for manifests ---- */
+
+static void drop_ask(struct home_ask *ask)
+{
+    sora_bytes_fini(&ask->envelope);
+    sora_message_destroy(&ask->spec);
+    *ask = (struct home_ask){.used = false};
+}
+
+static void go_on(struct sora_home *home, struct home_ask *ask)
+{
+    if (ask->plan_only)
+        plan_only(home, ask);
+    else
+        submit_now(home, ask);
+    drop_ask(ask);
+}
+
+static void manifest_came(void *context, const struct sora_blob *blob,
+                          const struct sora_fault *fault)
+{
+    struct home_ask *ask = context;
+    struct sora_home *home = ask->home;
+    (void)blob;
+    home_wake(home);
+    if (fault->code == SORA_OK) {
+        go_on(home, ask);
+    } else {
+        home_refuse(home, &ask->reply, fault);
+        drop_ask(ask);
+    }
+    home_settle(home);
+}
+
+void home_watch_asks(struct sora_home *home)
+{
+    for (int i = 0; i < HOME_ASKS_MAX; i++) {
+        struct home_ask *ask = &home->asks[i];
+        if (!ask->used || home->now < ask->until)
+            continue;
+        struct sora_fault fault = {0};
+        sora_fault_set(&fault, SORA_E_TIMEOUT,
+                       "what model %s can do did not arrive within 10 s: try again",
+                       ask->model.name);
+        sora_blob_transfer_forget(home->params.transfer, ask);
+        home_refuse(home, &ask->reply, &fault);
+        drop_ask(ask);
+    }
+}
+
+static int refuse_model(struct sora_home *home, const char *name, struct sora_fault *fault)
+{
+    struct sora_bytes known;
+    sora_bytes_init(&known, 300);
+    home_list_models(home, &known);
+    int rc = known.size > 0
+                 ? sora_fault_set(fault, SORA_E_NOT_FOUND, "no node has model '%s'; there are: %s",
+                                  name, (const char *)known.data)
+                 : sora_fault_set(fault, SORA_E_NOT_FOUND,
+                                  "no node has model '%s', nor any other: add one with `soractl "
+                                  "models add FOLDER`, or wait until a node with it is connected",
+                                  name);
+    sora_bytes_fini(&known);
+    return rc;
+}
+
+/* Fetches the manifest, or goes on at once when it is here. */
+static int find_manifest(struct sora_home *home, struct home_ask *ask, struct sora_fault *fault)
+{
+    const Farm__JobSpec *spec = (const Farm__JobSpec *)ask->spec->any;
+    const struct home_node *node = home_find_model(home, spec->model, &ask->model);
+    if (!node)
+        return refuse_model(home, spec->model, fault);
+    struct sora_blob blob = {.size = 0};
+    memcpy(blob.digest.bytes, ask->model.digest, sizeof(blob.digest.bytes));
+    if (sora_blob_store_have(home->params.blobs, &blob.digest, &blob.size)) {
+        go_on(home, ask);
+        return SORA_OK;
+    }
+    ask->until = home->now + MANIFEST_NS;
+    int rc = sora_blob_transfer_fetch(home->params.transfer, node->id, &blob, manifest_came, ask);
+    return rc ? sora_fault_set(fault, rc, "too many transfers are under way: try again") : SORA_OK;
+}
+
+static struct home_ask *find_ask(struct sora_home *home, const Farm__JobSpec *spec)
+{
+    for (int i = 0; i < HOME_ASKS_MAX; i++) {
+        struct home_ask *ask = &home->asks[i];
+        if (ask->used && !ask->plan_only && ask->spec &&
+            memcmp(((const Farm__JobSpec *)ask->spec->any)->job.data, spec->job.data,
+                   SORA_JOB_ID_SIZE) == 0)
+            return ask;
+    }
+    return NULL;
+}
+
+/* Takes spec and envelope. */
+static int begin_ask(struct sora_home *home, const struct sora_origin *origin,
+                     const struct sora_identity *signer, struct sora_message **spec,
+                     struct sora_bytes *envelope, struct sora_fault *fault)
+{
+    struct home_ask *ask = NULL;
+    for (int i = 0; i < HOME_ASKS_MAX && !ask; i++)
+        ask = home->asks[i].used ? NULL : &home->asks[i];
+    if (!ask)
+        return sora_fault_set(fault, SORA_E_FULL, "%d requests wait already: try again in a moment",
+                              HOME_ASKS_MAX);
+    *ask = (struct home_ask){.home = home, .used = true, .plan_only = envelope == NULL};
+    home_reply_keep(origin, &ask->reply);
+    ask->signer = *signer;
+    ask->spec = *spec;
+    *spec = NULL;
+    if (envelope) {
+        ask->envelope = *envelope;
+        *envelope = (struct sora_bytes){0};
+    }
+    int rc = find_manifest(home, ask, fault);
+    if (rc)
+        drop_ask(ask);
+    return rc;
+}
+
+/* ---- Submit ---- */
+
+static int pack(const ProtobufCMessage *message, struct sora_bytes *out, struct sora_fault *fault)
+{
+    sora_bytes_init(out, SORA_MESSAGE_BYTES_MAX);
+    size_t size = protobuf_c_message_get_packed_size(message);
+    int rc = sora_bytes_reserve(out, size);
+    if (rc)
+        return sora_fault_set(fault, rc, "not enough memory for the job");
+    protobuf_c_message_pack(message, out->data);
+    sora_bytes_commit(out, size);
+    return SORA_OK;
+}
+
+static int open_envelope(struct sora_home *home, const Farm__Envelope *wire,
+                         struct sora_replay *replay, struct sora_identity *out_signer,
+                         struct sora_fault *fault)
+{
+    struct sora_identity self;
+    struct sora_envelope_expect expect = {.trust = home->params.trust,
+                                          .replay = replay,
+                                          .domain = SORA_DOMAIN_SUBMIT,
+                                          .node = home->params.post->self,
+                                          .roles = SORA_ROLE_USER,
+                                          .wall_now_ms = home_wall_ms()};
+    if (sora_certificate_read(home->params.certificate, &self, NULL) == SORA_OK)
+        expect.root = self.root;
+    return sora_envelope_open(wire, &expect, out_signer, fault);
+}
+
+static int decode_spec(const ProtobufCBinaryData *payload, struct sora_message **out,
+                       struct sora_fault *fault)
+{
+    int rc = sora_message_decode_as(&farm__job_spec__descriptor, payload->data, payload->len, true,
+                                    out, fault);
+    if (rc)
+        return rc;
+    const Farm__JobSpec *spec = (const Farm__JobSpec *)(*out)->any;
+    rc = check_output(spec, fault);
+    if (rc == SORA_OK && (spec->job.data[14] || spec->job.data[15]))
+        rc = sora_fault_set(fault, SORA_E_INVALID, "the last two bytes of a job's id must be 0");
+    if (rc)
+        sora_message_destroy(out);
+    return rc;
+}
+
+/* The same id again: the same answer, if it is the same job. */
+static int submit_again(struct sora_home *home, const struct sora_origin *origin,
+                        const struct home_job *job, const struct sora_identity *signer,
+                        const ProtobufCBinaryData *payload, struct sora_fault *fault)
+{
+    if (memcmp(job->owner.node, signer->node, sizeof(signer->node)) != 0)
+        return sora_fault_set(fault, SORA_E_DENIED, "another member's job has this id");
+    struct sora_message *kept = NULL;
+    if (job->envelope.size > 0 &&
+        sora_message_decode_as(&farm__envelope__descriptor, job->envelope.data, job->envelope.size,
+                               false, &kept, NULL) == SORA_OK) {
+        const Farm__Envelope *before = (const Farm__Envelope *)kept->any;
+        bool same = before->payload.len == payload->len &&
+                    memcmp(before->payload.data, payload->data, payload->len) == 0;
+        sora_message_destroy(&kept);
+        if (!same)
+            return sora_fault_set(fault, SORA_E_INVALID,
+                                  "a job with this id and other content is here: choose a new id");
+    }
+    struct home_reply reply;
+    home_reply_keep(origin, &reply);
+    answer_when_stored(home, &reply, job);
+    return SORA_OK;
+}
+
+static int take_new(struct sora_home *home, const struct sora_origin *origin,
+                    const Farm__Envelope *wire, struct sora_message **spec,
+                    struct sora_fault *fault)
+{
+    struct sora_identity signer;
+    struct sora_bytes envelope;
+    if (home->write_failed)
+        return sora_fault_set(fault, SORA_E_SPACE,
+                              "this home cannot store jobs at the moment: %.400s",
+                              home->write_fault.text);
+    int rc = open_envelope(home, wire, home->replay, &signer, fault);
+    if (rc == SORA_OK)
+        rc = pack(&wire->base, &envelope, fault);
+    if (rc)
+        return rc;
+    rc = begin_ask(home, origin, &signer, spec, &envelope, fault);
+    sora_bytes_fini(&envelope);
+    return rc;
+}
+
+static int submit(struct sora_home *home, const struct sora_origin *origin,
+                  const Farm__Envelope *wire, struct sora_fault *fault)
+{
+    struct sora_identity signer;
+    struct sora_message *message = NULL;
+    int rc = open_envelope(home, wire, NULL, &signer, fault);
+    if (rc == SORA_OK)
+        rc = decode_spec(&wire->payload, &message, fault);
+    if (rc)
+        return rc;
+    const Farm__JobSpec *spec = (const Farm__JobSpec *)message->any;
+    struct sora_job_id id;
+    memcpy(id.bytes, spec->job.data, sizeof(id.bytes));
+    const struct home_job *known = home_find_job(home, &id);
+    struct home_ask *waiting = find_ask(home, spec);
+    if (known)
+        rc = submit_again(home, origin, known, &signer, &wire->payload, fault);
+    else if (waiting)
+        home_reply_keep(origin, &waiting->reply); /* whoever asked last is answered */
+    else
+        rc = take_new(home, origin, wire, &message, fault);
+    sora_message_destroy(&message);
+    return rc;
+}
+
+static void refuse(struct sora_home *home, const struct sora_origin *origin,
+                   const struct sora_fault *fault)
+{
+    struct home_reply reply;
+    home_reply_keep(origin, &reply);
+    home_refuse(home, &reply, fault);
+}
+
+void home_take_submit(struct sora_home *home, const struct sora_origin *origin,
+                      const Farm__Submit *wire)
+{
+    struct sora_fault fault = {0};
+    int rc = submit(home, origin, wire->spec, &fault);
+    if (rc) {
+        sora_fault_set(&fault, rc, "the job was not taken");
+        refuse(home, origin, &fault);
+    }
+}
+
+void home_take_plan(struct sora_home *home, const struct sora_origin *origin,
+                    const Farm__Plan *plan)
+{
+    struct sora_fault fault = {0};
+    struct sora_bytes bytes;
+    struct sora_message *spec = NULL;
+    int rc = pack(&plan->spec->base, &bytes, &fault);
+    if (rc == SORA_OK)
+        rc = decode_spec(&(ProtobufCBinaryData){bytes.size, bytes.data}, &spec, &fault);
+    if (rc == SORA_OK)
+        rc = begin_ask(home, origin, origin->identity, &spec, NULL, &fault);
+    if (rc)
+        refuse(home, origin, &fault);
+    sora_message_destroy(&spec);
+    sora_bytes_fini(&bytes);
+}
+
+/* ---- who may see what ---- */
+
+bool home_may_see(const struct sora_home *home, const struct home_job *job,
+                  const struct sora_identity *who)
+{
+    struct sora_identity self;
+    const unsigned char *local = home->params.local_root;
+    if (memcmp(who->root, job->owner.root, sizeof(who->root)) == 0 ||
+        (local && memcmp(who->root, local, sizeof(who->root)) == 0))
+        return true;
+    return sora_certificate_read(home->params.certificate, &self, NULL) == SORA_OK &&
+           memcmp(who->root, self.root, sizeof(who->root)) == 0;
+}

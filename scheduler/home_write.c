@@ -1,0 +1,198 @@
+/* From the tables to the store, and what waits for it. home_tables.h has the rule. */
+#include "scheduler/home_parts.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define RETRY_NS_MIN (SORA_TIME_SECOND / 2)
+#define RETRY_NS_MAX (30 * SORA_TIME_SECOND)
+
+void home_touch(struct sora_home *home, struct home_job *job, uint64_t *row)
+{
+    if (home->dirty == home->batch)
+        home->dirty++;
+    *row = home->dirty;
+    job->ticket_any = home->dirty;
+}
+
+/* ---- one batch ---- */
+
+static int put_job(struct sora_store_batch *batch, const struct home_job *job)
+{
+    struct sora_store_job row = {.id = job->id,
+                                 .envelope = job->envelope.data,
+                                 .envelope_size = job->envelope.size,
+                                 .state = job->final_state,
+                                 .wall_created_ms = job->wall_created_ms,
+                                 .wall_started_ms = job->wall_started_ms,
+                                 .wall_ended_ms = job->wall_ended_ms,
+                                 .moves = job->moves,
+                                 .reason = job->reason,
+                                 .result_folder = job->folder};
+    memcpy(row.owner, job->owner.node, sizeof(row.owner));
+    memcpy(row.model, job->model, sizeof(row.model));
+    return sora_store_put_job(batch, &row);
+}
+
+static int put_take(const struct sora_home *home, struct sora_store_batch *batch,
+                    const struct home_take *take)
+{
+    struct sora_farm_shard_record shards[SORA_PLAN_SHARDS_MAX];
+    struct sora_store_take row = {.shards = shards,
+                                  .prepared = take->prepared.size ? take->prepared.data : NULL,
+                                  .prepared_size = take->prepared.size};
+    if (sora_farm_export_job(home->farm, &take->id, &row.record))
+        return SORA_OK; /* it left the farm: the job's own row says how it ended */
+    for (int32_t i = 0; i < row.record.shard_count; i++)
+        sora_farm_export_shard(home->farm, &take->id, i, &shards[i]);
+    return sora_store_put_take(batch, &row);
+}
+
+static int put_take_rows(const struct sora_home *home, struct sora_store_batch *batch,
+                         const struct home_take *take)
+{
+    int rc = SORA_OK;
+    if (take->drop_ticket > home->durable)
+        rc = sora_store_drop_parts(batch, &take->id, take->drop_step);
+    if (rc == SORA_OK && take->drop_ticket > home->durable && take->drop_pieces)
+        rc = sora_store_drop_pieces(batch, &take->id);
+    if (rc == SORA_OK && take->ticket > home->durable)
+        rc = put_take(home, batch, take);
+    if (take->drop_pieces)
+        return rc; /* the job ended: nothing of it is kept */
+    for (size_t i = 0; i < take->part_count && rc == SORA_OK; i++) {
+        if (take->parts[i].ticket > home->durable)
+            rc = sora_store_put_part(batch, &take->parts[i].row);
+    }
+    for (size_t i = 0; i < take->piece_count && rc == SORA_OK; i++) {
+        if (take->pieces[i].ticket > home->durable)
+            rc = sora_store_put_piece(batch, &take->pieces[i].row);
+    }
+    return rc;
+}
+
+static int put_all(const struct sora_home *home, struct sora_store_batch *batch)
+{
+    int rc = SORA_OK;
+    for (int i = 0; i < home->job_count && rc == SORA_OK; i++) {
+        const struct home_job *job = home->jobs[i];
+        if (job->dropped && job->ticket > home->durable)
+            rc = sora_store_drop_job(batch, &job->id);
+        if (job->dropped || job->ticket_any <= home->durable)
+            continue;
+        if (job->ticket > home->durable)
+            rc = put_job(batch, job);
+        for (int32_t t = 0; job->takes && t < job->take_count && rc == SORA_OK; t++)
+            rc = put_take_rows(home, batch, &job->takes[t]);
+    }
+    return rc;
+}
+
+/* ---- its end ---- */
+
+static void batch_failed(struct sora_home *home, const struct sora_fault *fault)
+{
+    home->batch = home->durable; /* the next batch holds it all again */
+    home->retry_ns = home->retry_ns ? home->retry_ns * 2 : RETRY_NS_MIN;
+    home->retry_ns = home->retry_ns < RETRY_NS_MAX ? home->retry_ns : RETRY_NS_MAX;
+    home->retry_at = home->now + home->retry_ns;
+    if (!home->write_failed)
+        sora_log(SORA_LOG_ERROR, "the home cannot store; nothing is acknowledged reason=\"%s\"",
+                 fault->text);
+    home->write_failed = true;
+    home->write_fault = *fault;
+}
+
+static void remove_dropped(struct sora_home *home)
+{
+    for (int i = home->job_count - 1; i >= 0; i--) {
+        if (home->jobs[i]->dropped && home->jobs[i]->ticket <= home->durable)
+            home_remove_job(home, home->jobs[i]);
+    }
+}
+
+static void batch_done(void *context, const struct sora_fault *fault)
+{
+    struct home_commit *commit = context;
+    struct sora_home *home = commit->home;
+    free(commit);
+    if (!home)
+        return;
+    home->commit = NULL;
+    if (fault && fault->code) {
+        batch_failed(home, fault);
+        return;
+    }
+    if (home->write_failed)
+        sora_log(SORA_LOG_INFO, "the home stores again");
+    home->write_failed = false;
+    home->retry_ns = home->retry_at = 0;
+    home->durable = home->batch;
+    remove_dropped(home);
+    home_settle(home);
+}
+
+static int start_batch(struct sora_home *home)
+{
+    struct sora_store_batch *batch = NULL;
+    struct home_commit *commit = malloc(sizeof(*commit));
+    int rc = commit ? sora_store_batch_create(home->params.store, &batch) : SORA_E_MEMORY;
+    if (rc == SORA_OK)
+        rc = put_all(home, batch);
+    if (rc == SORA_OK) {
+        commit->home = home;
+        home->commit = commit;
+        home->batch = home->dirty;
+        rc = sora_store_commit(home->params.store, &batch, batch_done, commit);
+    }
+    if (batch)
+        sora_store_batch_destroy(&batch);
+    if (rc == SORA_OK)
+        return SORA_OK;
+    home->commit = NULL;
+    free(commit);
+    return rc;
+}
+
+void home_flush(struct sora_home *home)
+{
+    if (home->commit || home->dirty == home->durable || home->now < home->retry_at)
+        return;
+    int rc = start_batch(home);
+    if (rc == SORA_OK)
+        return;
+    struct sora_fault fault = {0};
+    sora_fault_set(&fault, rc, "the store takes nothing: %s", sora_error_text(rc));
+    batch_failed(home, &fault);
+}
+
+/* ---- what waits ---- */
+
+void home_free_held(struct home_held *held)
+{
+    free(held->order);
+    free(held->reply);
+    held->order = NULL;
+    held->reply = NULL;
+}
+
+void home_hold(struct sora_home *home, struct home_held *held)
+{
+    held->ticket = home->dirty;
+    if (sora_ring_push(&home->held, held) == SORA_OK)
+        return;
+    sora_log(SORA_LOG_WARN, "too much waits for the store; a message is left out limit=%d",
+             HOME_HELD_MAX);
+    home_free_held(held);
+}
+
+void home_release_held(struct sora_home *home)
+{
+    struct home_held *next;
+    while ((next = sora_ring_at(&home->held, 0)) && next->ticket <= home->durable) {
+        struct home_held held;
+        sora_ring_pop(&home->held, &held);
+        home_let_go(home, &held);
+        home_free_held(&held);
+    }
+}
