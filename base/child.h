@@ -23,7 +23,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-#define SORA_CHILD_HEAD_MAX 4096
+#define SORA_CHILD_HEAD_MAX 8192
 #define SORA_CHILD_PAYLOAD_MAX ((size_t)1 << 30)
 
 struct sora_frame {

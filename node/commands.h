@@ -6,5 +6,6 @@
 #define SORA_NODE_COMMANDS_H
 
 int sora_command_render(int argc, char **argv);
+int sora_command_serve(int argc, char **argv);
 
 #endif

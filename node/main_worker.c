@@ -24,6 +24,7 @@ static int command_version(int argc, char **argv)
 
 static const struct command commands[] = {
     {"render", "make one video on this machine", sora_command_render},
+    {"serve", "drive a device for sorad, which starts this", sora_command_serve},
     {"version", "print the version", command_version},
 };
 

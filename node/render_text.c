@@ -16,19 +16,58 @@ void sora_text_rows_fini(struct sora_text_rows *rows)
     *rows = (struct sora_text_rows){0};
 }
 
-static int encode_one(const struct sora_tokenizer *tokenizer, struct sora_text_encoder *encoder,
-                      const char *text, struct sora_text_rows *out_rows, struct sora_fault *fault)
+/* ---- the encoder ---- */
+
+struct sora_render_text_encoder {
+    struct sora_tokenizer *tokenizer;
+    struct sora_text_encoder *encoder;
+};
+
+int sora_render_text_encoder_open(const struct sora_bundle *bundle, struct sora_device *device,
+                                  struct sora_render_text_encoder **out_encoder,
+                                  struct sora_fault *fault)
+{
+    char path[PATH_SIZE];
+    struct sora_render_text_encoder *encoder = calloc(1, sizeof(*encoder));
+    if (!encoder)
+        return sora_fault_set(fault, SORA_E_MEMORY, "out of memory for the text encoder");
+    sora_bundle_path(bundle, "tokenizer", path, sizeof(path));
+    int error = sora_tokenizer_open(path, &encoder->tokenizer, fault);
+    sora_bundle_path(bundle, "text_encoder", path, sizeof(path));
+    if (!error)
+        error = sora_text_encoder_open(path, device, &encoder->encoder, fault);
+    if (error)
+        sora_render_text_encoder_close(&encoder);
+    else
+        *out_encoder = encoder;
+    return error;
+}
+
+void sora_render_text_encoder_close(struct sora_render_text_encoder **encoder)
+{
+    if (!*encoder)
+        return;
+    sora_text_encoder_destroy(&(*encoder)->encoder);
+    sora_tokenizer_destroy(&(*encoder)->tokenizer);
+    free(*encoder);
+    *encoder = NULL;
+}
+
+int sora_render_text_encoder_rows(struct sora_render_text_encoder *encoder, const char *text,
+                                  size_t size, struct sora_text_rows *out_rows,
+                                  struct sora_fault *fault)
 {
     int32_t ids[SORA_PROMPT_TOKENS_MAX];
     int count = 0;
-    int error = sora_tokenizer_encode(tokenizer, text, strlen(text), ids, &count, fault);
+    int error = sora_tokenizer_encode(encoder->tokenizer, text, size, ids, &count, fault);
     if (error)
         return error;
-    struct sora_text_rows rows = {.count = count, .width = sora_text_encoder_width(encoder)};
+    struct sora_text_rows rows = {.count = count,
+                                  .width = sora_text_encoder_width(encoder->encoder)};
     rows.values = malloc((size_t)count * (size_t)rows.width * sizeof(float));
     if (!rows.values)
         return sora_fault_set(fault, SORA_E_MEMORY, "out of memory for %d text rows", count);
-    error = sora_text_encoder_encode(encoder, ids, count, rows.values, fault);
+    error = sora_text_encoder_encode(encoder->encoder, ids, count, rows.values, fault);
     if (error)
         sora_text_rows_fini(&rows);
     else
@@ -40,23 +79,17 @@ int sora_render_text_encode_all(const struct sora_bundle *bundle, struct sora_de
                                 const char *const *texts, int count,
                                 struct sora_text_rows *out_rows, struct sora_fault *fault)
 {
-    char path[PATH_SIZE];
-    struct sora_tokenizer *tokenizer = NULL;
-    struct sora_text_encoder *encoder = NULL;
-    sora_bundle_path(bundle, "tokenizer", path, sizeof(path));
-    int error = sora_tokenizer_open(path, &tokenizer, fault);
-    sora_bundle_path(bundle, "text_encoder", path, sizeof(path));
-    if (!error)
-        error = sora_text_encoder_open(path, device, &encoder, fault);
+    struct sora_render_text_encoder *encoder = NULL;
+    int error = sora_render_text_encoder_open(bundle, device, &encoder, fault);
     int done = 0;
     while (!error && done < count) {
-        error = encode_one(tokenizer, encoder, texts[done], &out_rows[done], fault);
+        error = sora_render_text_encoder_rows(encoder, texts[done], strlen(texts[done]),
+                                              &out_rows[done], fault);
         done += !error;
     }
     while (error && done > 0)
         sora_text_rows_fini(&out_rows[--done]);
-    sora_text_encoder_destroy(&encoder);
-    sora_tokenizer_destroy(&tokenizer);
+    sora_render_text_encoder_close(&encoder);
     return error;
 }
 
@@ -75,6 +108,8 @@ int sora_render_text_encode(const struct sora_bundle *bundle, struct sora_device
         *out_negative = rows[1];
     return 0;
 }
+
+/* ---- from a file ---- */
 
 int sora_render_text_read(const char *path, const char *name, int width,
                           struct sora_text_rows *out_rows, struct sora_fault *fault)

@@ -18,6 +18,18 @@ struct sora_text_rows {
 };
 void sora_text_rows_fini(struct sora_text_rows *rows);
 
+/* Tokenizer and text encoder of a bundle, for one text after the other. Owned by whoever opened it;
+ * borrows the device. Errors: those of the two. */
+struct sora_render_text_encoder;
+int sora_render_text_encoder_open(const struct sora_bundle *bundle, struct sora_device *device,
+                                  struct sora_render_text_encoder **out_encoder,
+                                  struct sora_fault *fault);
+void sora_render_text_encoder_close(struct sora_render_text_encoder **encoder);
+/* `size` bytes of UTF-8. Errors: FORMAT, LIMIT, NUMERIC, MEMORY, DEVICE. */
+int sora_render_text_encoder_rows(struct sora_render_text_encoder *encoder, const char *text,
+                                  size_t size, struct sora_text_rows *out_rows,
+                                  struct sora_fault *fault);
+
 /* Opens tokenizer and text encoder of the bundle, encodes both texts and closes them again. With
  * `negative` NULL only the prompt is encoded. */
 int sora_render_text_encode(const struct sora_bundle *bundle, struct sora_device *device,

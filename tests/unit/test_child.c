@@ -114,10 +114,10 @@ static int send_kind(struct sora_child *child, uint32_t kind)
 static void frames_come_back(void **state)
 {
     (void)state;
-    static const size_t head_sizes[] = {0, 1, 7, 4096};
+    static const size_t head_sizes[] = {0, 1, 7, SORA_CHILD_HEAD_MAX};
     static const size_t payload_sizes[] = {0, 1, 65537, BIG_SIZE};
     struct sora_child *child = start(0);
-    unsigned char *payload = malloc(BIG_SIZE), head[4096];
+    unsigned char *payload = malloc(BIG_SIZE), head[SORA_CHILD_HEAD_MAX];
     for (size_t i = 0; i < BIG_SIZE; i++)
         payload[i] = (unsigned char)(i * 31 + i / 251);
     memcpy(head, payload + 5, sizeof(head));
@@ -174,7 +174,8 @@ static void full_queue_refuses(void **state)
     short events = 0;
     sora_child_fd(child, &events);
     assert_true(events & POLLOUT);
-    const struct sora_frame huge = {.kind = ECHO, .head = payload, .head_size = 4097};
+    const struct sora_frame huge = {
+        .kind = ECHO, .head = payload, .head_size = SORA_CHILD_HEAD_MAX + 1};
     assert_int_equal(sora_child_send(child, &huge), SORA_E_LIMIT);
     free(payload);
     sora_child_destroy(&child);
@@ -205,7 +206,7 @@ static void every_end_is_told(void **state)
     check_end(CRASH, SORA_E_IO, "killed by signal 9");
     check_end(CLOSE_STREAM, SORA_E_IO, "closed its stream and was killed");
     check_end(MALFORM, SORA_E_FORMAT, "something else than frames");
-    check_end(HUGE_HEAD, SORA_E_LIMIT, "head of 4097 bytes");
+    check_end(HUGE_HEAD, SORA_E_LIMIT, "head of 8193 bytes");
 }
 
 static void terminate_ends_it(void **state)
