@@ -30,7 +30,7 @@ struct stream_state {
     struct sora_vae *vae;
     struct sora_vae_coder *coder;
     int64_t height, width; /* of latents */
-    int64_t latent_index;  /* since the reset, for messages */
+    int64_t latent_index;  /* in the shot, for messages */
 };
 struct sora_vae_decoder {
     struct stream_state state;
@@ -155,27 +155,36 @@ static struct sora_vae_extent pass_extent(int64_t frames, int64_t height, int64_
     return (struct sora_vae_extent){frames, height, width};
 }
 
-int sora_vae_decoder_plan(const struct sora_vae *vae, int height, int width,
-                          struct sora_vae_plan *out_plan, struct sora_fault *fault)
+static int plan_decoder(const struct sora_vae_blocks *blocks, int height, int width,
+                        struct sora_vae_plan *out_plan, struct sora_fault *fault)
 {
     int error = check_latent_size(height, width, fault);
     if (error)
         return error;
+    struct sora_vae_stage *stages = calloc((size_t)blocks->count, sizeof(*stages));
+    if (!stages)
+        return sora_fault_set(fault, SORA_E_MEMORY, "VAE: out of memory");
     struct sora_vae_extent extent = pass_extent(1, height, width);
-    sora_vae_blocks_plan(&vae->decoder.blocks, extent, extent, out_plan);
+    sora_vae_blocks_plan(blocks, extent, extent, out_plan);
+    int context = sora_vae_blocks_stages(blocks, stages);
+    out_plan->flops_context = sora_vae_blocks_context_work(blocks, stages, extent, context);
+    free(stages);
     return SORA_OK;
+}
+
+int sora_vae_decoder_plan(const struct sora_vae *vae, int height, int width,
+                          struct sora_vae_plan *out_plan, struct sora_fault *fault)
+{
+    return plan_decoder(&vae->decoder.blocks, height, width, out_plan, fault);
 }
 
 int sora_vae_config_decoder_plan(const struct sora_vae_config *config, int height, int width,
                                  struct sora_vae_plan *out_plan, struct sora_fault *fault)
 {
-    int error = check_latent_size(height, width, fault);
     struct sora_vae_blocks blocks = {0};
-    if (!error && sora_vae_blocks_init_decoder(&blocks, config))
-        error = sora_fault_set(fault, SORA_E_MEMORY, "VAE: out of memory");
-    struct sora_vae_extent extent = pass_extent(1, height, width);
-    if (!error)
-        sora_vae_blocks_plan(&blocks, extent, extent, out_plan);
+    if (sora_vae_blocks_init_decoder(&blocks, config))
+        return sora_fault_set(fault, SORA_E_MEMORY, "VAE: out of memory");
+    int error = plan_decoder(&blocks, height, width, out_plan, fault);
     sora_vae_blocks_fini(&blocks);
     return error;
 }
@@ -289,6 +298,13 @@ void sora_vae_decoder_reset(struct sora_vae_decoder *decoder)
     reset_state(&decoder->state);
 }
 
+void sora_vae_decoder_begin(struct sora_vae_decoder *decoder, int first, int own)
+{
+    SORA_ASSERT(first >= 0 && first <= own);
+    sora_vae_coder_begin(decoder->state.coder, own - first, first == 0);
+    decoder->state.latent_index = first;
+}
+
 static bool all_finite(const float *values, int64_t count)
 {
     float sum = 0;
@@ -371,15 +387,16 @@ int sora_vae_decoder_next(struct sora_vae_decoder *decoder, const float *latent,
     int error = upload_latent(state, latent, &in);
     if (!error)
         error = sora_vae_coder_run(state->coder, &in, &frames, &region);
-    if (!error)
+    bool context = !error && region < 0;
+    if (!error && !context)
         error = check_frames(state, &frames, fault);
-    if (!error)
+    if (!error && !context)
         error = hand_out(state, &frames, region, out_frames, out_rgb);
     if (error)
         return failed(state, "decoder", error, fault);
     state->latent_index++;
     if (out_count)
-        *out_count = (int)frames.shape[0];
+        *out_count = context ? 0 : (int)frames.shape[0];
     return SORA_OK;
 }
 

@@ -65,11 +65,20 @@ void sora_vae_decoder_destroy(struct sora_vae_decoder **decoder);
 /* Forgets the past: the next latent is a shot's first. */
 void sora_vae_decoder_reset(struct sora_vae_decoder *decoder);
 
-/* Decodes the next latent, host [C,h,w]. Writes 1 or temporal_factor frames: *out_count says how
- * many. Any output may be NULL (a warm-up latent needs none). out_frames: f32
- * [temporal_factor,H,W,3], clamped to [-1,1]; out_rgb: u8 of the same shape. Errors: NUMERIC when
- * the latent or a frame is not finite (named by its index since the reset), DEVICE; after an error
- * the decoder must be reset. */
+/* As reset, but the next latent is latent `first` of a shot and frames are wanted from latent `own`
+ * on: latents [first,own) are context. Feed them with sora_vae_decoder_next like the others; they
+ * give no frames (*out_count is 0, nothing is written), then come exactly the frames of latents
+ * own, own+1, ... With first <= max(0, own - sora_vae_decoder_warmup) those have the bits of the
+ * whole stream; with less context they are close. Each level runs only the context latents that can
+ * still reach an own frame through the levels after it, so a full context costs about as much as 5
+ * latents (sora_vae_plan, flops_context). 0 <= first <= own (asserted); begin(0,0) is reset. */
+void sora_vae_decoder_begin(struct sora_vae_decoder *decoder, int first, int own);
+
+/* Decodes the next latent, host [C,h,w]. Writes 1 or temporal_factor frames, none for a latent of
+ * context: *out_count says how many. Any output may be NULL (a warm-up latent needs none).
+ * out_frames: f32 [temporal_factor,H,W,3], clamped to [-1,1]; out_rgb: u8 of the same shape.
+ * Errors: NUMERIC when the latent or a frame is not finite (named by its index in the shot),
+ * DEVICE; after an error the decoder must be reset. */
 int sora_vae_decoder_next(struct sora_vae_decoder *decoder, const float *latent, float *out_frames,
                           uint8_t *out_rgb, int *out_count, struct sora_fault *fault);
 
@@ -98,9 +107,10 @@ struct sora_vae_plan {
     size_t weight_bytes;     /* convolution weights of this half as packed f32, shared by coders */
     double flops_first;      /* a shot's first latent: 1 frame */
     double flops_next;       /* every later latent: temporal_factor frames */
+    double flops_context;    /* decoder: all context of an exact start far from the beginning */
 };
 
-/* Latent size; no allocation. Errors: LIMIT. */
+/* Latent size. Errors: LIMIT, MEMORY. */
 int sora_vae_decoder_plan(const struct sora_vae *vae, int height, int width,
                           struct sora_vae_plan *out_plan, struct sora_fault *fault);
 /* The same without opening the model. Errors: LIMIT, MEMORY. */
@@ -110,11 +120,13 @@ int sora_vae_config_decoder_plan(const struct sora_vae_config *config, int heigh
 int sora_vae_encoder_plan(const struct sora_vae *vae, int frame_height, int frame_width,
                           struct sora_vae_plan *out_plan, struct sora_fault *fault);
 
-/* Warm-up latents K: a decoder that starts at latent s-K of a shot (K >= 1) and drops the first
- * 1 + temporal_factor*(K-1) frames gives the bits of the whole stream from latent s on. It follows
- * from the structure: a 3-frame convolution reaches 2 frames back, a doubling of the frame rate
- * starts anew at the second latent fed. 38 for the published Wan 2.1 VAE. Fewer give frames that
- * are close, not equal: what is far back counts little. */
+/* Context latents K: a decoder that begins at latent s-K of a shot (sora_vae_decoder_begin(s-K,s))
+ * gives the bits of the whole stream from latent s on. So does one that is reset, fed from s-K on
+ * (K >= 1) as if that were a shot's first latent and whose first 1 + temporal_factor*(K-1) frames
+ * are dropped, at the full cost of every latent. It follows from the structure: a 3-frame
+ * convolution reaches 2 frames back, a doubling of the frame rate starts anew at the second latent
+ * fed. 38 for the published Wan 2.1 VAE. Fewer give frames that are close, not equal: what is far
+ * back counts little. */
 int sora_vae_decoder_warmup(const struct sora_vae_config *config);
 
 #endif

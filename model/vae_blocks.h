@@ -59,13 +59,31 @@ struct sora_vae_cache {
 struct sora_vae_cache sora_vae_block_cache(const struct sora_vae_block *block,
                                            struct sora_vae_extent in, int index);
 
+/* Staged warm-up of a decoder: convolution `index` (0 or 1) of block i must run from pass
+ * from[index] on, counted from the first latent whose frames are wanted (0), so <= 0. In earlier
+ * passes it needs to remember its input only, and no later block has anything to do. 0 for
+ * convolutions that do not look back. */
+struct sora_vae_stage {
+    int from[2];
+};
+
+/* Fills one stage per block (of a decoder's list) and returns how many latents of context give the
+ * bits of the whole stream. */
+int sora_vae_blocks_stages(const struct sora_vae_blocks *blocks, struct sora_vae_stage *out_stages);
+
+/* Multiply-adds times two of `context` latents, whose extent before the first block is `in`. */
+double sora_vae_blocks_context_work(const struct sora_vae_blocks *blocks,
+                                    const struct sora_vae_stage *stages, struct sora_vae_extent in,
+                                    int context);
+
 /* Bytes of a f32 tensor of `count` elements with the alignment that coders use. */
 size_t sora_vae_bytes(int64_t count);
 
 /* The three equal scratch regions of a coder: bytes of each, for a pass that starts with `in`. */
 size_t sora_vae_blocks_region(const struct sora_vae_blocks *blocks, struct sora_vae_extent in);
 
-/* `first` and `next`: extents of a shot's first and of a later pass, before the first block. */
+/* `first` and `next`: extents of a shot's first and of a later pass, before the first block.
+ * flops_context is left 0. */
 void sora_vae_blocks_plan(const struct sora_vae_blocks *blocks, struct sora_vae_extent first,
                           struct sora_vae_extent next, struct sora_vae_plan *out_plan);
 

@@ -11,6 +11,7 @@
 #include <stdlib.h>
 
 #define REGIONS 3
+#define STOPPED 1 /* beside the errors: the rest of this pass of context is not needed */
 #define NORM_EPS 1e-12f
 
 /* The last frames of a convolution's input, filled from the right. */
@@ -23,8 +24,10 @@ struct sora_vae_coder {
     const struct sora_vae_half *half;
     struct sora_stream *stream;
     struct sora_buffer *memory;
-    struct past (*pasts)[2]; /* per block */
+    struct past (*pasts)[2];       /* per block */
+    struct sora_vae_stage *stages; /* per block */
     size_t region_offset, region_size;
+    int pass;   /* the next one, from the first whose frames are wanted: < 0 is context */
     bool first; /* the next pass is a shot's first */
 };
 
@@ -39,6 +42,7 @@ struct step {
     const struct sora_vae_block *block;
     const struct sora_vae_block_weights *weights;
     struct past *pasts;
+    const struct sora_vae_stage *stage;
     bool first;
 };
 
@@ -75,7 +79,8 @@ int sora_vae_coder_create(struct sora_device *device, const struct sora_vae_half
     coder->half = half;
     coder->first = true;
     coder->pasts = calloc((size_t)half->blocks.count, sizeof(*coder->pasts));
-    if (!coder->pasts)
+    coder->stages = calloc((size_t)half->blocks.count, sizeof(*coder->stages));
+    if (!coder->pasts || !coder->stages)
         goto fail;
     coder->region_offset = lay_out(coder, in);
     coder->region_size = sora_vae_blocks_region(&half->blocks, in);
@@ -100,6 +105,7 @@ void sora_vae_coder_destroy(struct sora_vae_coder **coder)
         return;
     sora_stream_destroy(&(*coder)->stream);
     sora_buffer_destroy(&(*coder)->memory);
+    free((*coder)->stages);
     free((*coder)->pasts);
     free(*coder);
     *coder = NULL;
@@ -110,6 +116,15 @@ void sora_vae_coder_reset(struct sora_vae_coder *coder)
     for (int i = 0; i < coder->half->blocks.count; i++)
         coder->pasts[i][0].count = coder->pasts[i][1].count = 0;
     coder->first = true;
+    coder->pass = 0;
+}
+
+void sora_vae_coder_begin(struct sora_vae_coder *coder, int context, bool first)
+{
+    sora_vae_coder_reset(coder);
+    sora_vae_blocks_stages(&coder->half->blocks, coder->stages);
+    coder->first = first;
+    coder->pass = -context;
 }
 
 bool sora_vae_coder_at_start(const struct sora_vae_coder *coder)
@@ -186,10 +201,15 @@ static int remember(const struct step *step, struct past *past, const struct sor
     return sora_op_copy(stream, &from, &to);
 }
 
-/* A convolution with its past, which then takes in the input. */
+/* A convolution with its past, which then takes in the input. STOPPED when no output of this pass
+ * reaches a frame that is wanted. */
 static int run_causal(const struct step *step, int index, struct sora_conv3d *params)
 {
     struct past *past = &step->pasts[index];
+    if (step->coder->pass < step->stage->from[index]) {
+        int error = remember(step, past, &params->in);
+        return error ? error : STOPPED;
+    }
     if (past->count > 0)
         params->history =
             sora_tensor_slice(&past->frames, past->frames.shape[0] - past->count, past->count);
@@ -408,18 +428,23 @@ int sora_vae_coder_run(struct sora_vae_coder *coder, const struct sora_tensor *i
         [SORA_VAE_HEAD] = run_head,
     };
     struct flow flow = {.value = *in, .region = 0};
-    for (int i = 0; i < coder->half->blocks.count; i++) {
+    int error = SORA_OK;
+    for (int i = 0; !error && i < coder->half->blocks.count; i++) {
         const struct step step = {.coder = coder,
                                   .block = &coder->half->blocks.items[i],
                                   .weights = &coder->half->weights[i],
                                   .pasts = coder->pasts[i],
+                                  .stage = &coder->stages[i],
                                   .first = coder->first};
-        int error = runs[step.block->kind](&step, &flow);
-        if (error)
-            return error;
+        error = runs[step.block->kind](&step, &flow);
     }
+    if (error && error != STOPPED)
+        return error;
+    bool context = coder->pass < 0;
+    SORA_ASSERT(context || !error);
     coder->first = false;
+    coder->pass += context;
     *out_result = flow.value;
-    *out_region = flow.region;
+    *out_region = context ? -1 : flow.region;
     return SORA_OK;
 }

@@ -20,6 +20,9 @@ void sora_vae_coder_destroy(struct sora_vae_coder **coder);
 
 /* Forgets the past: the next pass is a shot's first. */
 void sora_vae_coder_reset(struct sora_vae_coder *coder);
+/* Of a decoder: forgets the past; the next `context` passes give no frames and run only what later
+ * frames need. `first` tells whether the next pass is a shot's first. */
+void sora_vae_coder_begin(struct sora_vae_coder *coder, int context, bool first);
 bool sora_vae_coder_at_start(const struct sora_vae_coder *coder);
 struct sora_stream *sora_vae_coder_stream(const struct sora_vae_coder *coder);
 
@@ -28,8 +31,8 @@ struct sora_stream *sora_vae_coder_stream(const struct sora_vae_coder *coder);
 struct sora_tensor sora_vae_coder_scratch(const struct sora_vae_coder *coder, int region,
                                           enum sora_dtype dtype, int rank, const int64_t *shape);
 
-/* Runs the blocks on `in`, [T,H,W,C] in scratch region 0. *out_result lies in region *out_region.
- * Errors: those of the operations. */
+/* Runs the blocks on `in`, [T,H,W,C] in scratch region 0. *out_result lies in region *out_region,
+ * which is -1 for a pass of context: there is no result. Errors: those of the operations. */
 int sora_vae_coder_run(struct sora_vae_coder *coder, const struct sora_tensor *in,
                        struct sora_tensor *out_result, int *out_region);
 

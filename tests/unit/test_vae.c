@@ -220,6 +220,87 @@ static void warm_up_gives_the_same_bits(void **state)
     sora_device_destroy(&device);
 }
 
+/* A stream decoded from its first latent, and a decoder to begin elsewhere. */
+struct staged {
+    struct sora_vae_decoder *decoder;
+    int factor;
+    int64_t latent, frame; /* elements */
+    float *latents, *whole;
+};
+
+/* Begins at latent `first`, decodes latents own..count-1 and compares them with the whole. */
+static void check_begin(const struct staged *staged, int first, int own, int count, bool equal)
+{
+    int64_t frame = staged->frame;
+    int factor = staged->factor;
+    float *frames = malloc((size_t)(factor * frame) * sizeof(float));
+    assert_non_null(frames);
+    struct sora_fault fault = {0};
+    sora_vae_decoder_begin(staged->decoder, first, own);
+    const float *expected =
+        staged->whole + (own == 0 ? 0 : 1 + (int64_t)factor * (own - 1)) * frame;
+    int different = 0;
+    for (int i = first; i < count; i++) {
+        int made = 77;
+        if (sora_vae_decoder_next(staged->decoder, staged->latents + i * staged->latent, frames,
+                                  NULL, &made, &fault))
+            fail_msg("%s", fault.text);
+        if (made != (i < own ? 0 : (i == 0 ? 1 : factor)))
+            fail_msg("begin(%d,%d): latent %d gives %d frames", first, own, i, made);
+        different += memcmp(frames, expected, (size_t)(made * frame) * sizeof(float)) != 0;
+        expected += made * frame;
+    }
+    if (equal != (different == 0))
+        fail_msg("begin(%d,%d) of %d latents: %d latents differ", first, own, count, different);
+    free(frames);
+}
+
+static void check_staged(struct sora_vae *vae, int height, int width)
+{
+    const struct sora_vae_config *config = sora_vae_config(vae);
+    int reach = sora_vae_decoder_warmup(config), count = reach + 8, factor = config->spatial_factor;
+    struct staged staged = {.factor = config->temporal_factor,
+                            .latent = (int64_t)config->channels * height * width,
+                            .frame = (int64_t)factor * factor * height * width * 3};
+    staged.latents = fixture_noise(11, count * staged.latent);
+    staged.whole = fixture_decode(vae, height, width, staged.latents, count);
+    struct sora_fault fault = {0};
+    assert_int_equal(sora_vae_decoder_create(vae, height, width, &staged.decoder, &fault), 0);
+    /* From the shot's first latent, whatever the number of own ones. */
+    for (int own = 0; own <= 12; own++)
+        check_begin(&staged, 0, own, own + 3, true);
+    check_begin(&staged, 0, reach, reach + 2, true);
+    check_begin(&staged, 0, reach + 5, reach + 7, true);
+    /* From the middle with the context of the header, or more. */
+    for (int first = 1; first <= 4; first++)
+        check_begin(&staged, first, first + reach, count, true);
+    check_begin(&staged, 1, reach + 5, count, true);
+    /* Too little context is close at best, so the test can fail; and a decoder begins again. */
+    check_begin(&staged, reach + 2, reach + 4, count, false);
+    check_begin(&staged, 3, 3, 6, false);
+    check_begin(&staged, 2, reach + 2, count, true);
+    sora_vae_decoder_destroy(&staged.decoder);
+    free(staged.whole);
+    free(staged.latents);
+}
+
+static void staged_context_gives_the_same_bits(void **state)
+{
+    (void)state;
+    struct sora_device *device = fixture_device(1, SORA_CPU_PATH_AUTO);
+    for (int m = 0; m < MODELS; m += MODELS - 1) { /* both topologies */
+        struct sora_vae *vae = fixture_open(models[m], device);
+        check_staged(vae, m ? 3 : 1, m ? 4 : 1);
+        struct sora_vae_plan plan;
+        assert_int_equal(sora_vae_decoder_plan(vae, 10, 16, &plan, NULL), 0);
+        double cost = plan.flops_context / plan.flops_next;
+        print_message("%s: the context costs %.2f latents\n", models[m], cost);
+        assert_true(cost > 2 && cost < 7);
+        sora_vae_destroy(&vae);
+    }
+    sora_device_destroy(&device);
+}
+
 /* ---- damage ---- */
 
 static void numbers_that_are_not_finite(void **state)
@@ -264,6 +345,7 @@ int main(void)
         cmocka_unit_test(thread_count_changes_nothing),
         cmocka_unit_test(streams_are_independent),
         cmocka_unit_test(warm_up_gives_the_same_bits),
+        cmocka_unit_test(staged_context_gives_the_same_bits),
         cmocka_unit_test(numbers_that_are_not_finite),
     };
     return cmocka_run_group_tests(tests, scratch_setup, scratch_teardown);

@@ -8,7 +8,10 @@
  * and `seconds_all` lists them all. Operations are those of sora_vae_plan. Frames are handed out
  * one latent at a time as RGB bytes and dropped, so `rss_peak_bytes` is what a renderer would need
  * for this stage; `rss_peak_2s_bytes` is its value after the first 33 frames (2 s at 16 per
- * second): the two are equal when memory does not depend on the length.
+ * second): the two are equal when memory does not depend on the length. When decoding,
+ * `context_seconds` is what `context_latents` of context cost before an exact start in the middle
+ * (sora_vae_decoder_begin), also in latents: `context_cost` as measured, `context_flops` as
+ * counted.
  */
 #include "base/clock.h"
 #include "base/philox.h"
@@ -22,6 +25,7 @@
 
 #define FRAMES_2S 33
 #define REPEATS_MAX 100
+#define OWN_LATENTS 8
 
 struct bench {
     struct sora_vae *vae;
@@ -87,6 +91,37 @@ static int run(struct bench *bench, double *out_seconds, struct sora_fault *faul
     return SORA_OK;
 }
 
+/* Seconds of the context of an exact start, and of a latent after it. */
+static int run_context(struct bench *bench, double *out_context, double *out_latent,
+                       struct sora_fault *fault)
+{
+    int context = sora_vae_decoder_warmup(sora_vae_config(bench->vae)), error = 0;
+    sora_vae_decoder_begin(bench->decoder, 1, 1 + context);
+    sora_time start = sora_clock_now(), middle = start;
+    for (int i = 0; !error && i < context + OWN_LATENTS; i++) {
+        if (i == context)
+            middle = sora_clock_now();
+        error = sora_vae_decoder_next(bench->decoder, bench->in, NULL, bench->out, NULL, fault);
+    }
+    *out_context = (double)(middle - start) / (double)SORA_TIME_SECOND;
+    *out_latent = (double)(sora_clock_now() - middle) / (double)SORA_TIME_SECOND / OWN_LATENTS;
+    return error;
+}
+
+static int report_context(struct bench *bench, const struct sora_vae_plan *costs,
+                          struct sora_fault *fault)
+{
+    double context = 0, latent = 1;
+    int error = bench->decoder ? run_context(bench, &context, &latent, fault) : 0;
+    if (error || !bench->decoder)
+        return error;
+    printf("\"context_latents\": %d, \"context_seconds\": %.4f, \"context_cost\": %.2f, "
+           "\"context_flops\": %.2f, ",
+           sora_vae_decoder_warmup(sora_vae_config(bench->vae)), context, context / latent,
+           costs->flops_context / costs->flops_next);
+    return 0;
+}
+
 static int plan(const struct bench *bench, struct sora_vae_plan *out_plan, struct sora_fault *fault)
 {
     int factor = sora_vae_config(bench->vae)->spatial_factor;
@@ -96,7 +131,7 @@ static int plan(const struct bench *bench, struct sora_vae_plan *out_plan, struc
                                  out_plan, fault);
 }
 
-static int report(const struct bench *bench, const double *seconds, int repeats,
+static int report(struct bench *bench, const double *seconds, int repeats,
                   const struct sora_device_caps *caps, struct sora_fault *fault)
 {
     struct sora_vae_plan costs;
@@ -118,8 +153,9 @@ static int report(const struct bench *bench, const double *seconds, int repeats,
     printf("], \"gflop\": %.3f, \"gflop_per_second\": %.1f, ", flops / 1e9, flops / 1e9 / best);
     printf("\"cache_bytes\": %zu, \"activation_bytes\": %zu, \"weight_bytes\": %zu, ",
            costs.cache_bytes, costs.activation_bytes, costs.weight_bytes);
+    error = report_context(bench, &costs, fault);
     printf("\"rss_peak_2s_bytes\": %lld, \"rss_peak_bytes\": %lld}\n", bench->rss_2s, rss_peak());
-    return SORA_OK;
+    return error;
 }
 
 static int measure(struct bench *bench, int repeats, const struct sora_device_caps *caps,
