@@ -48,6 +48,13 @@ struct sora_shard {
     struct sora_shard_link_state links[SORA_SHARD_LINKS_MAX];
 };
 
+/* The next action that is due, noted as given; false when there is none
+ * (node/core/shard_actions.c).
+ */
+bool sora_shard_next_action(struct sora_shard *shard, sora_time now, struct sora_shard_action *out);
+/* Whether nothing but halos of others can bring the shard on. */
+bool sora_shard_waits(const struct sora_shard *shard);
+
 /* Windows of `step` whose predictions travel between a runner and an owner; maybe empty. */
 struct sora_range sora_shard_exchange(const struct sora_shard *shard, int32_t step,
                                       struct sora_range runner, struct sora_range owner);
