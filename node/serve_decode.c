@@ -1,6 +1,7 @@
 /*
- * Final latents to segment files. The latents before the shard warm the decoder up, so that frames
- * are those of a decoding from the video's beginning (model/vae.h); their own frames are dropped.
+ * Final latents to segment files. The latents before the shard are the decoder's context, so that
+ * frames are those of a decoding from the video's beginning (sora_vae_decoder_begin); they give no
+ * frames and cost little.
  */
 #include "node/serve_parts.h"
 
@@ -149,8 +150,12 @@ static int begin_decoding(struct decoding *decoding, struct sora_fault *fault)
     decoding->rgb = malloc(decoding->frame_size * (size_t)decoding->factor);
     if (!decoding->rgb)
         return sora_fault_set(fault, SORA_E_MEMORY, "out of memory for decoded frames");
-    return sora_vae_decoder_create(serve->model.vae, serve->work->asked.height,
-                                   serve->work->asked.width, &decoding->decoder, fault);
+    int error = sora_vae_decoder_create(serve->model.vae, serve->work->asked.height,
+                                        serve->work->asked.width, &decoding->decoder, fault);
+    if (!error)
+        sora_vae_decoder_begin(decoding->decoder, decoding->asked.context_first,
+                               decoding->asked.owned.first);
+    return error;
 }
 
 int sora_serve_decode(struct sora_serve *serve, const struct sora_frame *frame,
