@@ -26,13 +26,14 @@ struct sora_blob_store {
     struct sora_tasks *tasks;
     uint64_t bytes, bytes_max;
     int lent_count;
-    uint64_t serial; /* of names in the incoming folder */
-    int jobs;        /* handed to the thread, not done */
-    bool closed;     /* freed with its last job */
+    uint64_t serial;  /* of names in the incoming folder */
+    struct job *jobs; /* handed to the thread, not done */
+    bool closed;      /* freed with its last job */
 };
 
 struct job {
     struct sora_blob_store *store;
+    struct job *before, *after; /* in store->jobs */
     sora_blob_done done;
     void *context;
     void *data; /* of a put; owned */
@@ -57,9 +58,11 @@ static void free_job(struct job *job)
     struct sora_blob_store *store = job->store;
     free(job->data);
     free(job->path);
+    *(job->before ? &job->before->after : &store->jobs) = job->after;
+    if (job->after)
+        job->after->before = job->before;
     free(job);
-    store->jobs--;
-    if (store->closed && store->jobs == 0)
+    if (store->closed && !store->jobs)
         free_store(store);
 }
 
@@ -71,7 +74,10 @@ static struct job *make_job(struct sora_blob_store *store, sora_blob_done done, 
     job->store = store;
     job->done = done;
     job->context = context;
-    store->jobs++;
+    job->after = store->jobs;
+    if (store->jobs)
+        store->jobs->before = job;
+    store->jobs = job;
     return job;
 }
 
@@ -89,6 +95,14 @@ static void report(const struct job *job)
 {
     if (job->done && !job->store->closed)
         job->done(job->context, &job->blob, &job->fault);
+}
+
+void sora_blob_store_forget(struct sora_blob_store *store, const void *context)
+{
+    for (struct job *job = store->jobs; job; job = job->after) {
+        if (job->context == context)
+            job->done = NULL;
+    }
 }
 
 /* ---- eviction ---- */
@@ -368,6 +382,12 @@ static void done_check(void *context)
     free_job(job);
 }
 
+bool sora_blob_store_checked(const struct sora_blob_store *store, const struct sora_digest *digest)
+{
+    const struct sora_blob_entry *entry = sora_blob_index_find(&store->index, digest);
+    return !entry || !entry->here || entry->verified;
+}
+
 int sora_blob_store_check(struct sora_blob_store *store, const struct sora_digest *digest,
                           sora_blob_done done, void *context)
 {
@@ -455,6 +475,6 @@ void sora_blob_store_close(struct sora_blob_store **store)
     if (!gone)
         return;
     gone->closed = true;
-    if (gone->jobs == 0)
+    if (!gone->jobs)
         free_store(gone);
 }

@@ -78,6 +78,9 @@ int sora_blob_store_adopt_as(struct sora_blob_store *store, const char *path,
 int sora_blob_store_lend(struct sora_blob_store *store, const struct sora_blob *blob,
                          const char *path);
 
+/* No `done` with this context is called any more; the work itself goes on. */
+void sora_blob_store_forget(struct sora_blob_store *store, const void *context);
+
 /* Whether it is there; its size. */
 bool sora_blob_store_have(struct sora_blob_store *store, const struct sora_digest *digest,
                           uint64_t *out_size);
@@ -91,6 +94,9 @@ int sora_blob_store_path(struct sora_blob_store *store, const struct sora_digest
  * not there or damaged. Errors: FULL, MEMORY. */
 int sora_blob_store_check(struct sora_blob_store *store, const struct sora_digest *digest,
                           sora_blob_done done, void *context);
+
+/* Whether path would not read the content: it was checked, is lent, or is not there. */
+bool sora_blob_store_checked(const struct sora_blob_store *store, const struct sora_digest *digest);
 
 /* A pinned blob is not evicted; counted. What is not there may be pinned beforehand. */
 void sora_blob_store_pin(struct sora_blob_store *store, const struct sora_digest *digest);

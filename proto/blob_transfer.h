@@ -28,7 +28,8 @@ int sora_blob_transfer_create(const struct sora_blob_transfer_params *params,
 void sora_blob_transfer_destroy(struct sora_blob_transfer **transfer);
 
 /* Gets `blob` from `node`; done at once (in the next step) when it is here. Always one `done`,
- * except after forget. Errors: FULL. */
+ * except after forget. When the same blob is fetched from several nodes, one that fails is followed
+ * by the next. A peer that is not connected is waited for until the stall. Errors: FULL, MEMORY. */
 int sora_blob_transfer_fetch(struct sora_blob_transfer *transfer,
                              const unsigned char node[SORA_NODE_ID_SIZE],
                              const struct sora_blob *blob, sora_blob_done done, void *context);
