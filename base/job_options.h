@@ -165,7 +165,7 @@ struct sora_job_options {
         SORA_JOB_ROW(type, member, "pixel-format", 0, STRING, pixel_format, 1, 32, NULL, "NAME",   \
                      "default the codec's, yuv420p for h264"),                                     \
         SORA_JOB_ROW(type, member, "container", 0, STRING, container, 1, 16, NULL, "NAME",         \
-                     "mp4 or mkv; default mp4")
+                     "mp4, mov or mkv; default as the output is named")
 #define SORA_JOB_OPTION_ROWS(type, member)                                                         \
     SORA_JOB_RENDER_ROWS(type, member), SORA_JOB_OUTPUT_ROWS(type, member)
 

@@ -23,7 +23,7 @@ static const struct sora_setting option_rows[] = {
              "start from this noise: safetensors, one tensor 'latents' [C,T,H,W]"),
     FILE_ROW("prompt-embeds", 0, prompt_embeds, "FILE",
              "safetensors with 'prompt_embeds' and 'negative_prompt_embeds' instead of text"),
-    FILE_ROW("output", 'o', output, "FILE", "the video, .mp4 or .mkv; default out.mp4"),
+    FILE_ROW("output", 'o', output, "FILE", "the video, .mp4, .mov or .mkv; default out.mp4"),
     FILE_ROW("contact", 0, contact, "FILE", "also a contact sheet, .png"),
     FILE_ROW("report", 0, report, "FILE", "also a consistency report, .json"),
     FILE_ROW("dump-latents", 0, dump_latents, "FILE", "also the final latents, .safetensors"),
@@ -60,31 +60,46 @@ static bool ends_with(const char *text, const char *end)
     return length >= size && strcmp(text + length - size, end) == 0;
 }
 
-/* What only a farm's home encodes. */
-static int check_encoding(const struct sora_render_options *options, struct sora_fault *fault)
+static const char *const containers[] = {"mp4", "mov", "mkv"};
+#define CONTAINER_COUNT (sizeof(containers) / sizeof(containers[0]))
+
+/* The container that the file's ending names, NULL when it names none. */
+static const char *container_of_path(const char *path)
 {
-    const struct sora_job_options *job = &options->job;
-    if (job->codec > SORA_CODEC_H264)
-        return sora_fault_set(fault, SORA_E_UNSUPPORTED,
-                              "codec: sora-worker render writes h264; a farm writes %s (soractl "
-                              "submit)",
-                              sora_codec_name((enum sora_codec)job->codec));
-    if (job->bitrate != SORA_SETTING_INT_UNSET)
-        return sora_fault_set(fault, SORA_E_UNSUPPORTED,
-                              "bitrate: sora-worker render goes by --quality; remove it");
-    if (job->pixel_format && strcmp(job->pixel_format, "yuv420p") != 0)
-        return sora_fault_set(fault, SORA_E_UNSUPPORTED,
-                              "pixel-format: sora-worker render writes yuv420p, not %.60s",
-                              job->pixel_format);
-    if (job->container && strcmp(job->container, "mp4") != 0 && strcmp(job->container, "mkv") != 0)
-        return sora_fault_set(fault, SORA_E_UNSUPPORTED,
-                              "container: '%.60s' is neither mp4 nor mkv", job->container);
-    char end[32];
-    snprintf(end, sizeof(end), ".%s", job->container ? job->container : "mp4");
-    if (job->container && options->output && !ends_with(options->output, end))
+    for (size_t i = 0; path && i < CONTAINER_COUNT; i++) {
+        char end[8];
+        snprintf(end, sizeof(end), ".%s", containers[i]);
+        if (ends_with(path, end))
+            return containers[i];
+    }
+    return NULL;
+}
+
+const char *sora_render_options_container(const struct sora_render_options *options)
+{
+    for (size_t i = 0; options->job.container && i < CONTAINER_COUNT; i++) {
+        if (strcmp(options->job.container, containers[i]) == 0)
+            return containers[i];
+    }
+    const char *named = container_of_path(options->output);
+    if (named)
+        return named;
+    return options->job.codec == SORA_CODEC_PRORES ? "mov"
+           : options->job.codec == SORA_CODEC_FFV1 ? "mkv"
+                                                   : "mp4";
+}
+
+static int check_container(const struct sora_render_options *options, struct sora_fault *fault)
+{
+    const char *asked = options->job.container;
+    if (asked && strcmp(sora_render_options_container(options), asked) != 0)
+        return sora_fault_set(fault, SORA_E_INVALID, "container: '%.60s' is none of mp4, mov, mkv",
+                              asked);
+    const char *named = container_of_path(options->output);
+    if (asked && named && strcmp(named, asked) != 0)
         return sora_fault_set(fault, SORA_E_INVALID,
-                              "container is %s, but the output is '%.200s'; name it *%s",
-                              job->container, options->output, end);
+                              "container is %s, but the output is '%.200s'; name it *.%s", asked,
+                              options->output, asked);
     return 0;
 }
 
@@ -97,10 +112,11 @@ int sora_render_options_read(int argc, char **argv, struct sora_render_options *
         return error;
     error = sora_job_options_load(&sora_render_options_table, options, &options->job, fault);
     if (!error)
-        error = check_encoding(options, fault);
+        error = check_container(options, fault);
     if (error || options->output)
         return error;
-    bool mkv = options->job.container && strcmp(options->job.container, "mkv") == 0;
-    options->output = strdup(mkv ? "out.mkv" : "out.mp4");
+    char name[16];
+    snprintf(name, sizeof(name), "out.%s", sora_render_options_container(options));
+    options->output = strdup(name);
     return options->output ? 0 : sora_fault_set(fault, SORA_E_MEMORY, "out of memory");
 }

@@ -24,9 +24,12 @@ void sora_render_options_init(struct sora_render_options *options);
 void sora_render_options_fini(struct sora_render_options *options);
 
 /* Options first, then what the job file adds, then the default output. With --help nothing but the
- * options is read. Errors: those of settings and job files; UNSUPPORTED for a codec, bitrate, pixel
- * format or container that this command does not write, with what does. */
+ * options is read. Errors: those of settings and job files; INVALID for a container that does not
+ * exist or is not that of the output's name. */
 int sora_render_options_read(int argc, char **argv, struct sora_render_options *options,
                              struct sora_fault *fault);
+
+/* "mp4", "mov" or "mkv": as asked, else as the output is named, else the codec's own. */
+const char *sora_render_options_container(const struct sora_render_options *options);
 
 #endif

@@ -15,6 +15,8 @@
 
 #define PATH_SIZE 4096
 #define REPORT_SIZE_MAX (16 << 20)
+#define H264_QUALITY 16
+#define CHECKED_SIZE 64 /* whatever the plan: sizes are the plan's affair */
 
 /* What one render writes; absent outputs are NULL. */
 struct outputs {
@@ -35,16 +37,40 @@ static int check_path(const char *path, struct sora_fault *fault)
     return error;
 }
 
+/* How the video is encoded, for a plan's size; the caller adds what it shows. */
+static struct sora_video_writer_params video_params(const struct sora_render_options *options,
+                                                    int width, int height)
+{
+    const struct sora_job_options *job = &options->job;
+    const char *container = sora_render_options_container(options);
+    struct sora_video_writer_params params = {
+        .path = options->output,
+        .width = width,
+        .height = height,
+        .codec = job->codec < 0 ? NULL : sora_codec_name((enum sora_codec)job->codec),
+        .crf = job->quality == SORA_SETTING_INT_UNSET ? 0 : (int)job->quality,
+        .bitrate = job->bitrate == SORA_SETTING_INT_UNSET ? 0 : job->bitrate,
+        .pixel_format = job->pixel_format,
+        .container = strcmp(container, "mkv") == 0   ? SORA_VIDEO_MKV
+                     : strcmp(container, "mov") == 0 ? SORA_VIDEO_MOV
+                                                     : SORA_VIDEO_MP4,
+        .thread_count = 1,
+    };
+    if (job->codec <= SORA_CODEC_H264 && params.crf == 0 && params.bitrate == 0)
+        params.crf = H264_QUALITY;
+    return params;
+}
+
 int sora_render_output_check(const struct sora_render_options *options, struct sora_fault *fault)
 {
+    struct sora_video_writer_params video = video_params(options, CHECKED_SIZE, CHECKED_SIZE);
+    video.fps = 1;
+    int error = sora_video_writer_check(&video, fault);
     const char *const paths[] = {options->output, options->contact, options->report,
                                  options->dump_latents};
-    for (size_t i = 0; i < sizeof(paths) / sizeof(paths[0]); i++) {
-        int error = check_path(paths[i], fault);
-        if (error)
-            return error;
-    }
-    return 0;
+    for (size_t i = 0; !error && i < sizeof(paths) / sizeof(paths[0]); i++)
+        error = check_path(paths[i], fault);
+    return error;
 }
 
 /* Frames per second as a fraction: whole numbers as they are, others to a thousandth. */
@@ -72,17 +98,10 @@ static int open_video(const struct sora_render_output_params *params, struct out
         {"sora_seed", seed},
         {"sora_steps", steps},
     };
-    struct sora_video_writer_params writer = {
-        .path = params->options->output,
-        .width = plan->width,
-        .height = plan->height,
-        .crf = params->options->job.quality == SORA_SETTING_INT_UNSET
-                   ? 16
-                   : (int)params->options->job.quality,
-        .thread_count = 1,
-        .tags = tags,
-        .tag_count = sizeof(tags) / sizeof(tags[0]),
-    };
+    struct sora_video_writer_params writer =
+        video_params(params->options, plan->width, plan->height);
+    writer.tags = tags;
+    writer.tag_count = sizeof(tags) / sizeof(tags[0]);
     fps_fraction(plan->fps, &writer.fps, &writer.fps_divisor);
     return sora_video_writer_create(&writer, &outputs->video, fault);
 }

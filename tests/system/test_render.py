@@ -242,9 +242,25 @@ class Outputs(Folder):
         done = render(self.write_job(["prompt: a, frames: 5"]) + ["--seconds", "2"])
         self.assertEqual(done.returncode, 2)
         self.assertIn(b"seconds is given for the job", done.stderr)
-        done = render(self.write_job(["prompt: a, frames: 5"], "codec: av1\n"))
-        self.assertEqual(done.returncode, 2)
-        self.assertIn(b"sora-worker render writes h264", done.stderr)
+
+    def test_codecs_and_containers(self):
+        """The file is what its name or the options say."""
+        for name, more, mark in (("a.mkv", [], b"matroska"), ("b.mov", [], b"ftypqt"),
+                                 ("c.mkv", ["--codec", "ffv1"], b"FFV1"),
+                                 ("d.mov", ["--codec", "prores"], b"apch"),
+                                 ("e.mp4", ["--codec", "h265", "--quality", "30"], b"hvc1"),
+                                 ("f.mp4", ["--bitrate", "200000"], b"avc1"),
+                                 ("g", ["--container", "mkv"], b"matroska")):
+            done = render(BASE + ["--frames", "5", "--quiet", "-o", self.path(name)] + more)
+            self.assertEqual(done.returncode, 0, done.stderr)
+            self.assertTrue(mark in read_bytes(self.path(name)), name)
+
+    def test_encodings_that_do_not_exist(self):
+        for more, part in ((["--codec", "prores"], "choose mov, mkv"), (["--container", "avi"], "mp4, mov"),
+                           (["--container", "mkv"], "name it *.mkv"),
+                           (["--pixel-format", "rgb565"], "rgb565"),
+                           (["--quality", "20", "--bitrate", "100000"], "bitrate")):
+            self.refused(BASE + ["--frames", "5", "-o", self.path("a.mp4")] + more, part)
 
     def test_help_on_every_command(self):
         for arguments in (["help"], ["--help"], ["render", "--help"], ["render", "-h"], ["version"]):
