@@ -11,6 +11,29 @@
 
 /* ---- life ---- */
 
+static int check_places(const struct sora_report_params *params, struct sora_fault *fault)
+{
+    for (int i = 0; i < params->overlap_count; i++) {
+        const struct sora_report_overlap *overlap = &params->overlaps[i];
+        if (overlap->first < 0 || overlap->first >= overlap->end ||
+            overlap->end > params->frame_count ||
+            (i > 0 && overlap->first < params->overlaps[i - 1].first))
+            return sora_fault_set(fault, SORA_E_INVALID,
+                                  "report: overlap %d is frames %d to %d of %d; overlaps must "
+                                  "ascend and lie inside",
+                                  i, overlap->first, overlap->end, params->frame_count);
+    }
+    for (int i = 0; i < params->cut_count; i++) {
+        int32_t before = i > 0 ? params->cuts[i - 1] : -1;
+        if (params->cuts[i] <= before || params->cuts[i] >= params->frame_count)
+            return sora_fault_set(fault, SORA_E_INVALID,
+                                  "report: cut %d is at frame %d of %d; cuts must ascend and lie "
+                                  "inside",
+                                  i, params->cuts[i], params->frame_count);
+    }
+    return SORA_OK;
+}
+
 static int check_params(const struct sora_report_params *params, struct sora_fault *fault)
 {
     const struct {
@@ -23,6 +46,7 @@ static int check_params(const struct sora_report_params *params, struct sora_fau
         {"frame rate", params->fps, 1, 1000000},
         {"frame rate divisor", params->fps_divisor, 0, 1000000},
         {"overlap count", params->overlap_count, 0, SORA_REPORT_OVERLAPS_MAX},
+        {"cut count", params->cut_count, 0, SORA_REPORT_CUTS_MAX},
     };
     for (size_t i = 0; i < sizeof(ranges) / sizeof(ranges[0]); i++) {
         if (ranges[i].value < ranges[i].min || ranges[i].value > ranges[i].max)
@@ -31,17 +55,7 @@ static int check_params(const struct sora_report_params *params, struct sora_fau
                                   (long long)ranges[i].value, (long long)ranges[i].min,
                                   (long long)ranges[i].max);
     }
-    for (int i = 0; i < params->overlap_count; i++) {
-        const struct sora_report_overlap *overlap = &params->overlaps[i];
-        if (overlap->first < 0 || overlap->first >= overlap->end ||
-            overlap->end > params->frame_count ||
-            (i > 0 && overlap->first < params->overlaps[i - 1].first))
-            return sora_fault_set(fault, SORA_E_INVALID,
-                                  "report: overlap %d is frames %d to %d of %d; overlaps must "
-                                  "ascend and lie inside",
-                                  i, overlap->first, overlap->end, params->frame_count);
-    }
-    return SORA_OK;
+    return check_places(params, fault);
 }
 
 static int allocate(struct sora_report *report)
@@ -57,8 +71,10 @@ static int allocate(struct sora_report *report)
     report->luma[1] = malloc(pixels);
     report->overlaps = calloc(overlaps + 1, sizeof(*report->overlaps));
     report->seams = calloc(overlaps + 1, sizeof(*report->seams));
+    report->cuts = calloc((size_t)params->cut_count + 1, sizeof(*report->cuts));
+    report->is_cut = calloc(frames, sizeof(*report->is_cut));
     if (!report->row_block || !report->scratch || !report->smalls || !report->luma[0] ||
-        !report->luma[1] || !report->overlaps || !report->seams)
+        !report->luma[1] || !report->overlaps || !report->seams || !report->cuts || !report->is_cut)
         return SORA_E_MEMORY;
     double *row = report->row_block;
     report->rows = (struct sora_report_rows){row,
@@ -73,6 +89,11 @@ static int allocate(struct sora_report *report)
     if (overlaps > 0)
         memcpy(report->overlaps, params->overlaps, overlaps * sizeof(*report->overlaps));
     report->params.overlaps = report->overlaps;
+    for (int i = 0; i < params->cut_count; i++) {
+        report->cuts[i] = params->cuts[i];
+        report->is_cut[params->cuts[i]] = true;
+    }
+    report->params.cuts = report->cuts;
     return SORA_OK;
 }
 
@@ -111,11 +132,31 @@ void sora_report_destroy(struct sora_report **report)
     free(r->luma[1]);
     free(r->overlaps);
     free(r->seams);
+    free(r->cuts);
+    free(r->is_cut);
     free(r);
     *report = NULL;
 }
 
 /* ---- frames ---- */
+
+/* What changed from the frame before; into a hard cut it is what changed there before. */
+static void measure_change(struct sora_report *report, int32_t i)
+{
+    struct sora_report_rows *rows = &report->rows;
+    if (report->is_cut[i]) {
+        rows->difference[i] = rows->difference[i - 1];
+        rows->residual[i] = rows->residual[i - 1];
+        rows->motion[i] = rows->motion[i - 1];
+        return;
+    }
+    int width = report->params.width, height = report->params.height;
+    const uint8_t *now = report->luma[i % 2], *before = report->luma[1 - i % 2];
+    struct sora_motion motion = sora_motion_estimate(before, now, width, height, report->reach);
+    rows->difference[i] = sora_measure_difference(before, now, (size_t)width * (size_t)height);
+    rows->residual[i] = motion.residual;
+    rows->motion[i] = motion.speed;
+}
 
 void sora_report_add(struct sora_report *report, const uint8_t *rgb)
 {
@@ -125,7 +166,6 @@ void sora_report_add(struct sora_report *report, const uint8_t *rgb)
         return;
     size_t pixels = (size_t)width * (size_t)height;
     uint8_t *now = report->luma[i % 2];
-    const uint8_t *before = report->luma[1 - i % 2];
     struct sora_measure_small small;
     sora_measure_luma(rgb, pixels, now);
     sora_measure_shrink(rgb, now, width, height, &small);
@@ -139,12 +179,8 @@ void sora_report_add(struct sora_report *report, const uint8_t *rgb)
     for (int cell = 0; cell < SORA_REPORT_CELLS; cell++)
         luma += small.luma[cell] / SORA_REPORT_CELLS;
     rows->luma[i] = luma;
-    if (i > 0) {
-        struct sora_motion motion = sora_motion_estimate(before, now, width, height, report->reach);
-        rows->difference[i] = sora_measure_difference(before, now, pixels);
-        rows->residual[i] = motion.residual;
-        rows->motion[i] = motion.speed;
-    }
+    if (i > 0)
+        measure_change(report, i);
     if (i % report->small_stride == 0)
         memcpy(report->smalls + (size_t)report->small_count++ * SORA_REPORT_CELLS, small.luma,
                sizeof(small.luma));
@@ -158,7 +194,9 @@ int sora_report_finish(struct sora_report *report, struct sora_report_result *ou
         return sora_fault_set(fault, SORA_E_INVALID,
                               "a report needs at least 2 frames; there are %d", report->count);
     struct sora_report_result result = {.frame_count = report->count,
-                                        .seconds = report->count / report->fps};
+                                        .seconds = report->count / report->fps,
+                                        .cuts = report->cuts,
+                                        .cut_count = report->params.cut_count};
     sora_report_measure_motion(report, &result);
     sora_report_measure_seams(report, &result);
     sora_report_measure_flicker(report, &result);

@@ -23,6 +23,7 @@ struct sora_report;
 
 #define SORA_REPORT_FRAMES_MAX (1 << 20)
 #define SORA_REPORT_OVERLAPS_MAX 65536
+#define SORA_REPORT_CUTS_MAX 1024
 
 /* Frames that two neighbouring windows share. */
 struct sora_report_overlap {
@@ -38,6 +39,10 @@ struct sora_report_params {
     double period_frames;      /* distance of windows; 0: the overlaps' median distance */
     double repeat_seconds_min; /* shortest repetition looked for; 0 means 16 */
     double motion_reference;   /* `motion` of a native clip of the same prompt; 0: unknown */
+    const int32_t *cuts;       /* hard cuts, each the first frame of a take, ascending; borrowed
+                                * for create. The change into such a frame counts as the one before
+                                * it: no motion, no seam; colours drift within takes only */
+    int cut_count;             /* 0..SORA_REPORT_CUTS_MAX */
 };
 
 /* One overlap's seam. */
@@ -81,6 +86,8 @@ struct sora_report_result {
 
     const struct sora_report_seam *seams; /* one per overlap; borrows the report */
     int seam_count;
+    const int32_t *cuts; /* borrows the report */
+    int cut_count;
 };
 
 /* Errors: INVALID (a value out of range), MEMORY. */

@@ -191,18 +191,16 @@ static double row_mean(const double *row, int32_t first, int32_t end)
     return sum / (end - first);
 }
 
-/* Means of whole seconds; what is left at the end does not count. */
-static void collect_seconds(const struct sora_report *report, struct seconds *out_seconds)
+/* Means of a take's whole seconds; what is left at its end does not count. */
+static void collect_seconds(const struct sora_report *report, int32_t take, int32_t take_end,
+                            double each, struct seconds *out_seconds)
 {
-    double each = 1;
-    while (report->count / (report->fps * each) > SECONDS_MAX)
-        each *= 2;
     out_seconds->count = 0;
     out_seconds->minutes_each = each / 60;
     for (int i = 0; i < SECONDS_MAX; i++) {
-        int32_t first = (int32_t)ceil(i * each * report->fps - 1e-6);
-        int32_t end = (int32_t)ceil((i + 1) * each * report->fps - 1e-6);
-        if (end > report->count || end <= first)
+        int32_t first = take + (int32_t)ceil(i * each * report->fps - 1e-6);
+        int32_t end = take + (int32_t)ceil((i + 1) * each * report->fps - 1e-6);
+        if (end > take_end || end <= first)
             break;
         const struct sora_report_rows *rows = &report->rows;
         out_seconds->lightness[i] = row_mean(rows->lightness, first, end);
@@ -214,9 +212,43 @@ static void collect_seconds(const struct sora_report *report, struct seconds *ou
     }
 }
 
-static double drift_of(const struct seconds *seconds, const double *values)
+static double spread_of(const struct seconds *seconds)
 {
-    return sora_series_slope(values, seconds->count) / seconds->minutes_each;
+    double lightness = sora_series_median(seconds->lightness, seconds->count);
+    double a = sora_series_median(seconds->a, seconds->count);
+    double b = sora_series_median(seconds->b, seconds->count);
+    double spread = 0;
+    for (int i = 0; i < seconds->count; i++) {
+        double distance =
+            hypot(seconds->lightness[i] - lightness, hypot(seconds->a[i] - a, seconds->b[i] - b));
+        spread = fmax(spread, distance);
+    }
+    return spread;
+}
+
+/* Adds a take's slopes to the means over takes, which weigh by their length. */
+static void add_take(const struct seconds *seconds, int *weight, struct sora_report_result *result)
+{
+    const struct {
+        const double *values;
+        double *mean;
+    } slopes[] = {
+        {seconds->lightness, &result->drift_lightness},
+        {seconds->a, &result->drift_a},
+        {seconds->b, &result->drift_b},
+        {seconds->chroma, &result->drift_chroma},
+        {seconds->contrast, &result->drift_contrast},
+    };
+    if (seconds->count < 3)
+        return;
+    *weight += seconds->count;
+    for (size_t i = 0; i < sizeof(slopes) / sizeof(slopes[0]); i++) {
+        double slope = sora_series_slope(slopes[i].values, seconds->count) / seconds->minutes_each;
+        double before = isnan(*slopes[i].mean) ? 0 : *slopes[i].mean;
+        double share = (double)seconds->count / *weight;
+        *slopes[i].mean = before + (slope - before) * share;
+    }
+    result->colour_spread = fmax(result->colour_spread, spread_of(seconds));
 }
 
 int sora_report_measure_colour(const struct sora_report *report, struct sora_report_result *result)
@@ -224,22 +256,21 @@ int sora_report_measure_colour(const struct sora_report *report, struct sora_rep
     struct seconds *seconds = malloc(sizeof(*seconds));
     if (!seconds)
         return SORA_E_MEMORY;
-    collect_seconds(report, seconds);
-    result->drift_lightness = drift_of(seconds, seconds->lightness);
-    result->drift_a = drift_of(seconds, seconds->a);
-    result->drift_b = drift_of(seconds, seconds->b);
-    result->drift_chroma = drift_of(seconds, seconds->chroma);
-    result->drift_contrast = drift_of(seconds, seconds->contrast);
-    result->drift = hypot(result->drift_lightness, hypot(result->drift_a, result->drift_b));
-    double lightness = sora_series_median(seconds->lightness, seconds->count);
-    double a = sora_series_median(seconds->a, seconds->count);
-    double b = sora_series_median(seconds->b, seconds->count);
-    result->colour_spread = seconds->count >= 3 ? 0 : NAN;
-    for (int i = 0; seconds->count >= 3 && i < seconds->count; i++) {
-        double distance =
-            hypot(seconds->lightness[i] - lightness, hypot(seconds->a[i] - a, seconds->b[i] - b));
-        result->colour_spread = fmax(result->colour_spread, distance);
+    result->drift_lightness = result->drift_a = result->drift_b = NAN;
+    result->drift_chroma = result->drift_contrast = result->colour_spread = NAN;
+    double each = 1;
+    while (report->count / (report->fps * each) > SECONDS_MAX)
+        each *= 2;
+    int weight = 0;
+    int32_t take = 0;
+    for (int i = 0; i <= report->params.cut_count && take < report->count; i++) {
+        int32_t end = i < report->params.cut_count ? report->cuts[i] : report->count;
+        end = end < report->count ? end : report->count;
+        collect_seconds(report, take, end, each, seconds);
+        add_take(seconds, &weight, result);
+        take = end;
     }
+    result->drift = hypot(result->drift_lightness, hypot(result->drift_a, result->drift_b));
     free(seconds);
     return SORA_OK;
 }

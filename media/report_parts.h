@@ -27,6 +27,8 @@ struct sora_report {
     struct sora_report_rows rows;
     float *smalls; /* [small_count, SORA_REPORT_CELLS] */
     int small_stride, small_count;
+    int32_t *cuts;    /* the parameters' */
+    bool *is_cut;     /* per frame */
     uint8_t *luma[2]; /* of the previous and this frame */
     int reach;
     int32_t count;

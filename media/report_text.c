@@ -83,7 +83,11 @@ int sora_report_json(const struct sora_report_result *result, struct sora_bytes 
         rc = sora_bytes_format(bytes, "  \"seams\": [");
     for (int i = 0; !rc && i < result->seam_count; i++)
         rc = json_seam(bytes, &result->seams[i], i == 0);
-    return rc ? rc : sora_bytes_format(bytes, "%s]\n}\n", result->seam_count > 0 ? "\n  " : "");
+    if (!rc)
+        rc = sora_bytes_format(bytes, "%s],\n  \"cuts\": [", result->seam_count > 0 ? "\n  " : "");
+    for (int i = 0; !rc && i < result->cut_count; i++)
+        rc = sora_bytes_format(bytes, "%s%d", i ? ", " : "", result->cuts[i]);
+    return rc ? rc : sora_bytes_format(bytes, "]\n}\n");
 }
 
 int sora_report_text(const struct sora_report_result *result, struct sora_bytes *bytes)
@@ -94,6 +98,9 @@ int sora_report_text(const struct sora_report_result *result, struct sora_bytes 
         rc = sora_bytes_format(bytes, "%-24s %10s %-9s %s\n", "moving",
                                result->moving ? "yes" : "NO", "",
                                result->moving ? "" : "no other figure counts");
+    if (!rc && result->cut_count > 0)
+        rc = sora_bytes_format(bytes, "%-24s %10d %-9s %s\n", "cuts", result->cut_count, "",
+                               "hard cuts, not counted as motion or seams");
     for (size_t i = 0; !rc && i < FIGURE_COUNT; i++) {
         double value = figure_value(result, &figures[i]);
         rc = isfinite(value) ? sora_bytes_format(bytes, "%-24s %10.3f ", figures[i].name, value)

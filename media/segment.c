@@ -224,7 +224,8 @@ void sora_segment_writer_destroy(struct sora_segment_writer **writer)
 
 /* ---- reading ---- */
 
-static int open_decoder(struct sora_segment_reader *reader, struct sora_fault *fault)
+static int open_decoder(struct sora_segment_reader *reader, int thread_count,
+                        struct sora_fault *fault)
 {
     const AVFormatContext *format = reader->source.format;
     const char *path = reader->source.path;
@@ -248,36 +249,49 @@ static int open_decoder(struct sora_segment_reader *reader, struct sora_fault *f
         return sora_fault_set(fault, SORA_E_MEMORY, "not enough memory to decode %s", path);
     /* libav counts rows with their alignment. */
     reader->decoder->max_pixels = ((int64_t)reader->width + ROW_PADDING) * reader->height;
-    reader->decoder->thread_count = 1;
+    reader->decoder->thread_count = thread_count < 1        ? 1
+                                    : thread_count < SLICES ? thread_count
+                                                            : SLICES;
+    reader->decoder->thread_type = FF_THREAD_SLICE;
     int rc = avcodec_open2(reader->decoder, codec, NULL);
     return rc < 0 ? sora_av_fault(fault, rc, "decode", path) : SORA_OK;
 }
 
-int sora_segment_reader_open(const char *path, int width, int height,
-                             struct sora_segment_reader **out_reader, struct sora_fault *fault)
+int sora_segment_reader_create(const struct sora_segment_reader_params *params,
+                               struct sora_segment_reader **out_reader, struct sora_fault *fault)
 {
+    int width = params->width, height = params->height;
     if (width < SIDE_MIN || height < SIDE_MIN || (int64_t)width * height > PIXELS_MAX)
-        return sora_fault_set(fault, SORA_E_LIMIT, "segment: frames of %dx%d; the limit is %d",
-                              width, height, PIXELS_MAX);
+        return sora_fault_set(fault, SORA_E_LIMIT,
+                              "segment: frames of %dx%d; the limits are %d a side and %d pixels",
+                              width, height, SIDE_MIN, PIXELS_MAX);
     struct sora_segment_reader *reader = calloc(1, sizeof(*reader));
     if (!reader)
-        return sora_fault_set(fault, SORA_E_MEMORY, "not enough memory to read %s", path);
+        return sora_fault_set(fault, SORA_E_MEMORY, "not enough memory to read %s", params->path);
     reader->width = width;
     reader->height = height;
-    const struct sora_av_source_params source = {.path = path,
+    const struct sora_av_source_params source = {.path = params->path,
                                                  .codecs = "ffv1",
                                                  .matroska_only = true,
                                                  .size_max = FILE_SIZE_MAX,
                                                  .streams_max = 1};
     int rc = sora_av_source_open(&reader->source, &source, fault);
     if (!rc)
-        rc = open_decoder(reader, fault);
+        rc = open_decoder(reader, params->thread_count, fault);
     if (rc) {
         sora_segment_reader_close(&reader);
         return rc;
     }
     *out_reader = reader;
     return SORA_OK;
+}
+
+int sora_segment_reader_open(const char *path, int width, int height,
+                             struct sora_segment_reader **out_reader, struct sora_fault *fault)
+{
+    const struct sora_segment_reader_params params = {
+        .path = path, .width = width, .height = height};
+    return sora_segment_reader_create(&params, out_reader, fault);
 }
 
 void sora_segment_reader_close(struct sora_segment_reader **reader)
@@ -335,8 +349,8 @@ static int take_frame(struct sora_segment_reader *reader, uint8_t *out_rgb,
     return 1;
 }
 
-int sora_segment_reader_next(struct sora_segment_reader *reader, uint8_t *out_rgb,
-                             struct sora_fault *fault)
+/* Reads the next packet and checks it. 1: there is one, which the caller unrefs; 0: the end. */
+static int read_packet(struct sora_segment_reader *reader, struct sora_fault *fault)
 {
     const char *path = reader->source.path;
     int rc = av_read_frame(reader->source.format, reader->packet);
@@ -349,9 +363,38 @@ int sora_segment_reader_next(struct sora_segment_reader *reader, uint8_t *out_rg
     else if (!slices_are_whole(reader->packet))
         rc = sora_fault_set(fault, SORA_E_FORMAT, "%s: frame %lld is damaged", path,
                             (long long)reader->frame_count);
-    else if ((rc = avcodec_send_packet(reader->decoder, reader->packet)) < 0 ||
-             (rc = avcodec_receive_frame(reader->decoder, reader->frame)) < 0)
-        rc = sora_av_fault(fault, rc == AVERROR(EAGAIN) ? AVERROR_INVALIDDATA : rc, "decode", path);
+    else
+        return 1;
+    av_packet_unref(reader->packet);
+    return rc;
+}
+
+int sora_segment_reader_skip(struct sora_segment_reader *reader, int count,
+                             struct sora_fault *fault)
+{
+    for (int i = 0; i < count; i++) {
+        int rc = read_packet(reader, fault);
+        if (rc == 0)
+            return sora_fault_set(fault, SORA_E_FORMAT, "%s ends after %lld frames",
+                                  reader->source.path, (long long)reader->frame_count);
+        if (rc < 0)
+            return rc;
+        av_packet_unref(reader->packet);
+        reader->frame_count++;
+    }
+    return SORA_OK;
+}
+
+int sora_segment_reader_next(struct sora_segment_reader *reader, uint8_t *out_rgb,
+                             struct sora_fault *fault)
+{
+    int rc = read_packet(reader, fault);
+    if (rc <= 0)
+        return rc;
+    if ((rc = avcodec_send_packet(reader->decoder, reader->packet)) < 0 ||
+        (rc = avcodec_receive_frame(reader->decoder, reader->frame)) < 0)
+        rc = sora_av_fault(fault, rc == AVERROR(EAGAIN) ? AVERROR_INVALIDDATA : rc, "decode",
+                           reader->source.path);
     else
         rc = take_frame(reader, out_rgb, fault);
     av_packet_unref(reader->packet);

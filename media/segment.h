@@ -33,9 +33,20 @@ void sora_segment_writer_destroy(struct sora_segment_writer **writer);
 /* A frame that was read is whole and one of those that were written, unless the sender made another
  * file: every slice carries a checksum. Which frames, and how many, is the sender's word. */
 struct sora_segment_reader;
+struct sora_segment_reader_params {
+    const char *path;
+    int width, height; /* expected */
+    int thread_count;  /* 0 means 1 */
+};
 /* Errors: NOT_FOUND, FORMAT (no segment, or of another size than expected), LIMIT, MEMORY, IO. */
+int sora_segment_reader_create(const struct sora_segment_reader_params *params,
+                               struct sora_segment_reader **out_reader, struct sora_fault *fault);
+/* The same with one thread. */
 int sora_segment_reader_open(const char *path, int width, int height,
                              struct sora_segment_reader **out_reader, struct sora_fault *fault);
+/* Passes over `count` frames without decoding them. Errors: FORMAT (damaged, or fewer), IO. */
+int sora_segment_reader_skip(struct sora_segment_reader *reader, int count,
+                             struct sora_fault *fault);
 /* 1: a frame in out_rgb (width*height*3 bytes); 0: the end; negative: damaged. */
 int sora_segment_reader_next(struct sora_segment_reader *reader, uint8_t *out_rgb,
                              struct sora_fault *fault);

@@ -23,6 +23,7 @@ struct sora_video_preview {
     AVRational time_base;     /* of the packets that come */
     int flush_packets;        /* close a cluster after so many */
     int64_t written, flushed; /* packets */
+    int64_t ready, playable;  /* frames without a gap: of what is written, of what is flushed */
 };
 
 static int open_file(struct sora_video_preview *preview, const char *path, struct sora_fault *fault)
@@ -94,6 +95,9 @@ int sora_video_preview_add(struct sora_video_preview *preview, const AVPacket *p
     if (av_packet_ref(preview->packet, packet) < 0)
         return sora_fault_set(fault, SORA_E_MEMORY, "not enough memory for the preview");
     preview->packet->stream_index = 0;
+    /* Later packets have larger decoding times and are not shown before theirs. */
+    if (packet->dts >= preview->ready)
+        preview->ready = packet->dts + 1;
     av_packet_rescale_ts(preview->packet, preview->time_base,
                          preview->format->streams[0]->time_base);
     int rc = av_write_frame(preview->format, preview->packet);
@@ -101,15 +105,16 @@ int sora_video_preview_add(struct sora_video_preview *preview, const AVPacket *p
     if (rc >= 0 && ++preview->written - preview->flushed >= preview->flush_packets) {
         rc = av_write_frame(preview->format, NULL);
         avio_flush(preview->sink);
+        preview->flushed = preview->written;
         if (rc >= 0 && preview->sink->error >= 0)
-            preview->flushed = preview->written;
+            preview->playable = preview->ready;
     }
     return result(preview, rc, fault);
 }
 
 int64_t sora_video_preview_count(const struct sora_video_preview *preview)
 {
-    return preview->flushed;
+    return preview->playable;
 }
 
 int sora_video_preview_finish(struct sora_video_preview *preview, struct sora_fault *fault)
@@ -118,7 +123,7 @@ int sora_video_preview_finish(struct sora_video_preview *preview, struct sora_fa
     avio_flush(preview->sink);
     rc = result(preview, rc, fault);
     if (!rc)
-        preview->flushed = preview->written;
+        preview->playable = preview->written;
     return rc;
 }
 

@@ -26,7 +26,7 @@ int sora_video_preview_create(const char *path, const AVCodecContext *encoder,
 int sora_video_preview_add(struct sora_video_preview *preview, const AVPacket *packet,
                            struct sora_fault *fault);
 
-/* Frames that can be played now. */
+/* Frames that can be played now, from the first on without a gap. */
 int64_t sora_video_preview_count(const struct sora_video_preview *preview);
 
 /* Writes the end. Errors: SPACE, IO. */

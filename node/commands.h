@@ -7,5 +7,6 @@
 
 int sora_command_render(int argc, char **argv);
 int sora_command_serve(int argc, char **argv);
+int sora_command_assemble(int argc, char **argv);
 
 #endif

@@ -25,6 +25,7 @@ static int command_version(int argc, char **argv)
 static const struct command commands[] = {
     {"render", "make one video on this machine", sora_command_render},
     {"serve", "drive a device for sorad, which starts this", sora_command_serve},
+    {"assemble", "join segments to a video (a daemon starts this)", sora_command_assemble},
     {"version", "print the version", command_version},
 };
 

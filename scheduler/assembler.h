@@ -21,7 +21,7 @@ struct sora_assembler_params {
     const char *program;     /* sora-worker */
     const char *read_folder; /* the one folder that the child may read: the blob store's */
     const char *folder;      /* the job's output folder, existing, of this job only */
-    const char *file_name;   /* of the finished file in it: one name, no '/' */
+    const char *file_name;   /* of the finished file in it: one name, no "/", no "." first */
     const struct sora_assembly_begin *begin; /* borrowed for the call */
     const char *pixel_format;                /* NULL or "": the codec's own */
     const char *title;                       /* of the contact sheet; NULL or "": none */

@@ -39,9 +39,10 @@ static void draw(const struct scene *scene, uint8_t *out_rgb)
 
 typedef struct scene (*scene_of)(int frame);
 
-/* Overlaps of OVERLAP frames every PERIOD frames. */
-static struct sora_report *make(scene_of scene, int frame_count, double reference,
-                                struct sora_report_result *out_result)
+/* Overlaps of OVERLAP frames every PERIOD frames; hard cuts. */
+static struct sora_report *make_with_cuts(scene_of scene, int frame_count, double reference,
+                                          const int32_t *cuts, int cut_count,
+                                          struct sora_report_result *out_result)
 {
     struct sora_report_overlap overlaps[256];
     int count = 0;
@@ -54,7 +55,9 @@ static struct sora_report *make(scene_of scene, int frame_count, double referenc
                                               .overlaps = overlaps,
                                               .overlap_count = count,
                                               .repeat_seconds_min = REPEAT_SECONDS_MIN,
-                                              .motion_reference = reference};
+                                              .motion_reference = reference,
+                                              .cuts = cuts,
+                                              .cut_count = cut_count};
     struct sora_fault fault = {0};
     struct sora_report *report = NULL;
     static uint8_t rgb[WIDTH * HEIGHT * 3];
@@ -68,6 +71,12 @@ static struct sora_report *make(scene_of scene, int frame_count, double referenc
     assert_int_equal(out_result->frame_count, frame_count);
     assert_int_equal(out_result->seam_count, count);
     return report;
+}
+
+static struct sora_report *make(scene_of scene, int frame_count, double reference,
+                                struct sora_report_result *out_result)
+{
+    return make_with_cuts(scene, frame_count, reference, NULL, 0, out_result);
 }
 
 /* ---- the videos ---- */
@@ -182,6 +191,35 @@ static void cut_is_the_worst_seam(void **state)
     sora_report_destroy(&report);
 }
 
+static struct scene cut_to_red(int frame)
+{
+    struct scene scene = panning(frame);
+    scene.y = frame >= 208 ? 30 : 0;
+    scene.red = frame >= 208 ? 60 : 0;
+    return scene;
+}
+
+/* A cut that was asked for is listed, and is neither a seam, nor motion, nor a drift of colour. */
+static void hard_cuts_do_not_count(void **state)
+{
+    (void)state;
+    const int32_t cuts[] = {208};
+    struct sora_report_result result;
+    struct sora_report *report = make(cut_to_red, 400, 0, &result);
+    assert_true(result.seam_max > 3 && result.drift > 5 && result.colour_spread > 5);
+    sora_report_destroy(&report);
+    report = make_with_cuts(cut_to_red, 400, 0, cuts, 1, &result);
+    assert_true(result.seam_max < 1.3 && result.drift < 2 && result.colour_spread < 2);
+    assert_int_equal(result.cut_count, 1);
+    assert_int_equal(result.cuts[0], cuts[0]);
+    struct sora_bytes bytes;
+    sora_bytes_init(&bytes, 1 << 16);
+    assert_int_equal(sora_report_json(&result, &bytes), 0);
+    assert_non_null(strstr((const char *)bytes.data, "\"cuts\": [208]"));
+    sora_bytes_fini(&bytes);
+    sora_report_destroy(&report);
+}
+
 static void flicker_with_the_window_period_stands_out(void **state)
 {
     (void)state;
@@ -250,7 +288,7 @@ static void short_video_gives_what_it_can(void **state)
     assert_int_equal(sora_report_json(&result, &bytes), SORA_OK);
     assert_non_null(strstr((char *)bytes.data, "\"frames\": 9,"));
     assert_non_null(strstr((char *)bytes.data, "\"drift\": null,"));
-    assert_non_null(strstr((char *)bytes.data, "\"seams\": []\n}"));
+    assert_non_null(strstr((char *)bytes.data, "\"seams\": [],\n  \"cuts\": []\n}"));
     assert_null(strstr((char *)bytes.data, "nan"));
     sora_bytes_fini(&bytes);
     sora_report_destroy(&report);
@@ -322,6 +360,7 @@ int main(void)
         cmocka_unit_test(frozen_video_does_not_count),
         cmocka_unit_test(smooth_motion_has_no_seams),
         cmocka_unit_test(cut_is_the_worst_seam),
+        cmocka_unit_test(hard_cuts_do_not_count),
         cmocka_unit_test(flicker_with_the_window_period_stands_out),
         cmocka_unit_test(colour_drift_is_measured_per_minute),
         cmocka_unit_test(ghosting_lowers_sharpness_in_overlaps),
