@@ -58,7 +58,8 @@ static void look_at_take(struct sora_home *home, struct home_take *take)
         return;
     if (record.cut == take->cut)
         return;
-    if (record.state == SORA_JOB_QUEUED && take->shards[0].ordered_epoch) {
+    bool goes_on = record.state == SORA_JOB_QUEUED || record.state == SORA_JOB_RUNNING;
+    if (goes_on && take->shards[0].ordered_epoch) {
         take->job->moves++;
         home_touch(home, take->job, &take->job->ticket);
         home_note(home, take->job, "take %d is cut anew from step %d", take->index,

@@ -176,6 +176,8 @@ int home_plan_job(struct home_job *job, struct sora_fault *fault)
     job->model_key = home_model_key(job->model, plan->latent_width, plan->latent_height,
                                     plan->takes[0].timeline.window_latents);
     home_result_name(job, job->file_name, sizeof(job->file_name));
+    for (int i = 0; i < SORA_JOB_ID_SIZE; i++)
+        snprintf(job->folder + 2 * i, 3, "%02x", job->id.bytes[i]);
     note_unknown_words(job);
     return check_texts(job, fault);
 }

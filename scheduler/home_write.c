@@ -28,7 +28,8 @@ static int put_job(struct sora_store_batch *batch, const struct home_job *job)
                                  .wall_ended_ms = job->wall_ended_ms,
                                  .moves = job->moves,
                                  .reason = job->reason,
-                                 .result_folder = job->folder};
+                                 .result_folder =
+                                     job->final_state == SORA_JOB_DONE ? job->folder : ""};
     memcpy(row.owner, job->owner.node, sizeof(row.owner));
     memcpy(row.model, job->model, sizeof(row.model));
     return sora_store_put_job(batch, &row);

@@ -1,0 +1,967 @@
+/* The home: what is said rests on what is stored, jobs go through, restarts change nothing. */
+#include "tests/unit/home_assembler.h"
+#include "tests/unit/home_fixture.h"
+
+#include <poll.h>
+#include <signal.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+
+#define STEPS 4
+#define TASKS_MAX 8
+#define LATENT_BYTES (16 * 4 * 8 * 4) /* channels, height, width, float32 */
+
+/* ---- nodes ---- */
+
+struct task {
+    bool used, text, running;
+    unsigned char job[16];
+    uint32_t shard, epoch, step, first, end;
+    uint64_t version, boot;
+    uint32_t stored, acked_pieces;
+    bool complete, parked;
+    size_t states;
+};
+static struct node {
+    uint64_t boot, sequence;
+    bool silent;
+    struct task tasks[TASKS_MAX];
+} nodes[MEMBERS];
+static unsigned char model_digest[SORA_DIGEST_SIZE];
+static int moved_text; /* TextEncode orders seen */
+
+static struct task *task_of(int member, const ProtobufCBinaryData *job, bool text, uint32_t shard,
+                            uint32_t epoch)
+{
+    for (int i = 0; i < TASKS_MAX; i++) {
+        struct task *task = &nodes[member].tasks[i];
+        if (task->used && task->text == text && (text || task->shard == shard) &&
+            task->epoch == epoch && memcmp(task->job, job->data, 16) == 0)
+            return task;
+    }
+    return NULL;
+}
+
+static void node_offer(int member, const Farm__LeaseOffer *offer)
+{
+    struct sora_message *message = NULL;
+    assert_int_equal(sora_message_decode_as(&farm__lease_body__descriptor,
+                                            offer->lease->payload.data, offer->lease->payload.len,
+                                            true, &message, NULL),
+                     0);
+    const Farm__LeaseBody *body = (const Farm__LeaseBody *)message->any;
+    assert_memory_equal(body->node.data, members[member].identity.node, 32);
+    assert_int_equal(body->boot, nodes[member].boot);
+    if (!task_of(member, &body->job, body->text, body->shard, body->epoch)) {
+        struct task *task = nodes[member].tasks;
+        while (task->used)
+            task++;
+        *task = (struct task){.used = true,
+                              .text = body->text,
+                              .shard = body->shard,
+                              .epoch = body->epoch,
+                              .boot = body->boot};
+        memcpy(task->job, body->job.data, 16);
+    }
+    struct sora_envelope envelope;
+    const struct sora_envelope_params params = {.key = members[member].sign,
+                                                .certificate = &members[member].certificate,
+                                                .domain = SORA_DOMAIN_LEASE,
+                                                .audience = members[OAK].identity.node,
+                                                .wall_expires_ms = home_wall_ms() + 60000,
+                                                .payload = offer->lease->payload.data,
+                                                .payload_size = offer->lease->payload.len};
+    sora_envelope_seal(&params, &envelope);
+    Farm__LeaseGrant grant = FARM__LEASE_GRANT__INIT;
+    grant.lease = &envelope.wire;
+    grant.lease_ms = 60000;
+    Farm__Message answer = FARM__MESSAGE__INIT;
+    answer.body_case = FARM__MESSAGE__BODY_LEASE_GRANT;
+    answer.lease_grant = &grant;
+    say(member, &answer);
+    sora_message_destroy(&message);
+}
+
+static void node_text(int member, const Farm__TextEncode *encode)
+{
+    struct task *task = task_of(member, &encode->job, true, 0, encode->epoch);
+    assert_non_null(task);
+    moved_text++;
+    task->running = true;
+    task->version = encode->version;
+    static float numbers[4 * STEPS + 1];
+    Farm__Schedule schedule = FARM__SCHEDULE__INIT;
+    schedule.steps = encode->steps;
+    schedule.n_sigmas = STEPS + 1;
+    schedule.n_timesteps = STEPS;
+    schedule.n_correctors = 4 * STEPS;
+    schedule.n_predictors = 3 * STEPS;
+    schedule.sigmas = schedule.timesteps = schedule.correctors = schedule.predictors = numbers;
+    struct sora_blob rows[8];
+    Farm__BlobName names[8], *pointers[8];
+    assert_true(encode->n_texts <= 8);
+    for (size_t i = 0; i < encode->n_texts; i++) {
+        char row[256] = "";
+        snprintf(row, sizeof(row), "%s", encode->texts[i]);
+        rows[i] = hold_blob(row, sizeof(row));
+        farm__blob_name__init(&names[i]);
+        sora_blob_put(&rows[i], &names[i]);
+        pointers[i] = &names[i];
+    }
+    Farm__TextEncoded encoded = FARM__TEXT_ENCODED__INIT;
+    encoded.job = encode->job;
+    encoded.epoch = encode->epoch;
+    encoded.rows = pointers;
+    encoded.n_rows = encode->n_texts;
+    encoded.schedule = &schedule;
+    Farm__Message answer = FARM__MESSAGE__INIT;
+    answer.body_case = FARM__MESSAGE__BODY_TEXT_ENCODED;
+    answer.text_encoded = &encoded;
+    say(member, &answer);
+}
+
+static void node_assign(int member, const Farm__ShardAssign *assign)
+{
+    struct task *task = task_of(member, &assign->job, false, assign->shard, assign->epoch);
+    if (!task || assign->boot != nodes[member].boot)
+        return;
+    assert_true(assign->n_texts > 0 && assign->schedule->steps == STEPS);
+    if (!task->running)
+        task->step = task->stored = assign->step;
+    task->running = true;
+    task->version = assign->version;
+    task->first = assign->first;
+    task->end = assign->end;
+    task->states = assign->n_states;
+    task->parked = assign->park;
+    /* The states cover the shard without a gap. */
+    uint32_t at = assign->first;
+    for (size_t i = 0; i < assign->n_states; i++) {
+        assert_true(assign->states[i]->first <= at || assign->step == STEPS);
+        at = assign->states[i]->end;
+    }
+    assert_true(assign->step == 0 || at >= assign->end);
+}
+
+static void node_take(int member, const Farm__Message *message)
+{
+    struct task *task;
+    switch (message->body_case) {
+    case FARM__MESSAGE__BODY_LEASE_OFFER:
+        node_offer(member, message->lease_offer);
+        return;
+    case FARM__MESSAGE__BODY_TEXT_ENCODE:
+        node_text(member, message->text_encode);
+        return;
+    case FARM__MESSAGE__BODY_SHARD_ASSIGN:
+        node_assign(member, message->shard_assign);
+        return;
+    case FARM__MESSAGE__BODY_LEASE_REVOKE:
+        task = task_of(member, &message->lease_revoke->job, message->lease_revoke->text,
+                       message->lease_revoke->shard, message->lease_revoke->epoch);
+        if (task)
+            task->used = false;
+        return;
+    case FARM__MESSAGE__BODY_CHECKPOINT_STORED:
+        task = task_of(member, &message->checkpoint_stored->job, false,
+                       message->checkpoint_stored->shard, message->checkpoint_stored->epoch);
+        if (task)
+            task->stored = message->checkpoint_stored->step;
+        return;
+    case FARM__MESSAGE__BODY_SEGMENT_STORED:
+        task = task_of(member, &message->segment_stored->job, false, message->segment_stored->shard,
+                       message->segment_stored->epoch);
+        if (task) {
+            task->acked_pieces |= 1u << message->segment_stored->index;
+            task->complete |= message->segment_stored->complete;
+        }
+        return;
+    default:
+        return;
+    }
+}
+
+/* ---- the loop ---- */
+
+static bool deliver(void)
+{
+    bool any = false;
+    for (size_t i = 0; i < sent_count; i++) {
+        if (sent[i].taken)
+            continue;
+        sent[i].taken = any = true;
+        if (!sent[i].reply && !nodes[sent[i].to].silent)
+            node_take(sent[i].to, sent[i].message->farm);
+    }
+    return any;
+}
+
+static bool missing_fetches(void)
+{
+    bool any = false;
+    for (size_t i = 0; i < sizeof(calls) / sizeof(calls[0]); i++) {
+        if (!calls[i].used || !calls[i].missing)
+            continue;
+        struct sora_fault fault = {.code = SORA_E_NOT_FOUND, .text = "nobody has it"};
+        struct sora_blob blob = {.size = 0};
+        call_done(&calls[i], &blob, &fault);
+        any = true;
+    }
+    return any;
+}
+
+/* Until nothing moves any more. */
+static void run(void)
+{
+    for (int idle = 0; idle < 2;) {
+        bool work = deliver() || missing_fetches();
+        work = sora_tasks_step(blob_tasks) > 0 || work;
+        sora_home_step(home, now);
+        bool busy = home->commit || sora_tasks_pending(blob_tasks) > 0 ||
+                    sora_tasks_pending(home->tasks) > 0;
+        if (busy && !work) {
+            struct pollfd items[SORA_HOME_POLL_MAX + 1];
+            size_t count = sora_home_poll(home, items);
+            assert_true(count < SORA_HOME_POLL_MAX);
+            items[count++] = (struct pollfd){.fd = sora_tasks_fd(blob_tasks), .events = POLLIN};
+            assert_true(poll(items, count, 20000) > 0);
+        }
+        idle = work || busy ? 0 : idle + 1;
+    }
+}
+
+static void beat(int member)
+{
+    Farm__Device device = FARM__DEVICE__INIT;
+    Farm__Speed speed = FARM__SPEED__INIT;
+    Farm__Model model = FARM__MODEL__INIT;
+    Farm__Device *devices[] = {&device};
+    Farm__Speed *speeds[] = {&speed};
+    Farm__Model *models[] = {&model};
+    Farm__TaskReport reports[TASKS_MAX], *pointers[TASKS_MAX];
+    char id[] = "cpu0", kind[] = "cpu", class[] = "cpu-test-1", name[] = "tiny";
+    device.id = id;
+    device.kind = kind;
+    device.device_class = class;
+    device.memory_free = 8000000000;
+    device.state = FARM__DEVICE_STATE__DEVICE_READY;
+    device.speeds = speeds;
+    device.n_speeds = 1;
+    speed.model = (ProtobufCBinaryData){SORA_DIGEST_SIZE, model_digest};
+    speed.width = 8;
+    speed.height = 4;
+    speed.window = 5;
+    speed.window_ms = 1000;
+    speed.decode_ms = 100;
+    model.digest = speed.model;
+    model.name = name;
+    Farm__Advert advert = FARM__ADVERT__INIT;
+    advert.devices = devices;
+    advert.n_devices = 1;
+    advert.models = models;
+    advert.n_models = 1;
+    advert.roles = members[member].identity.roles;
+    advert.boot = nodes[member].boot;
+    advert.sequence = ++nodes[member].sequence;
+    advert.reports = pointers;
+    for (int i = 0; i < TASKS_MAX; i++) {
+        const struct task *task = &nodes[member].tasks[i];
+        if (!task->used)
+            continue;
+        Farm__TaskReport *report = pointers[advert.n_reports] = &reports[advert.n_reports];
+        farm__task_report__init(report);
+        report->job = (ProtobufCBinaryData){16, (uint8_t *)task->job};
+        report->shard = task->shard;
+        report->text = task->text;
+        report->epoch = task->epoch;
+        report->version = task->version;
+        report->step = task->step;
+        report->work = !task->running ? FARM__TASK_WORK__TASK_GRANTED
+                       : task->parked ? FARM__TASK_WORK__TASK_PARKED
+                                      : FARM__TASK_WORK__TASK_RUNNING;
+        advert.n_reports++;
+    }
+    Farm__Message message = FARM__MESSAGE__INIT;
+    message.body_case = FARM__MESSAGE__BODY_ADVERT;
+    message.advert = &advert;
+    say(member, &message);
+}
+
+static void second(void)
+{
+    now += SORA_TIME_SECOND;
+    for (int i = BROOK; i <= REED; i++) {
+        if (!nodes[i].silent)
+            beat(i);
+    }
+    run();
+}
+
+static void checkpoint(int member, struct task *task, uint32_t step)
+{
+    size_t size = (task->end - task->first) * LATENT_BYTES;
+    unsigned char *state = malloc(size);
+    memset(state, (int)(step * 16 + task->shard), size);
+    struct sora_blob blob = hold_blob(state, size);
+    free(state);
+    Farm__BlobName name = FARM__BLOB_NAME__INIT;
+    sora_blob_put(&blob, &name);
+    Farm__Checkpoint wire = FARM__CHECKPOINT__INIT;
+    wire.job = (ProtobufCBinaryData){16, task->job};
+    wire.shard = task->shard;
+    wire.epoch = task->epoch;
+    wire.step = step;
+    wire.state = &name;
+    Farm__Message message = FARM__MESSAGE__INIT;
+    message.body_case = FARM__MESSAGE__BODY_CHECKPOINT;
+    message.checkpoint = &wire;
+    task->step = step;
+    say(member, &message);
+}
+
+static uint32_t frame_of(uint32_t latent)
+{
+    return latent == 0 ? 0 : 4 * (latent - 1) + 1;
+}
+
+/* Two pieces a shard. */
+static void piece(int member, struct task *task, uint32_t index)
+{
+    uint32_t first = frame_of(task->first), end = frame_of(task->end);
+    uint32_t middle = first + (end - first) / 2;
+    char content[64];
+    int size = snprintf(content, sizeof(content), "piece %u of shard %u epoch %u", index,
+                        task->shard, task->epoch);
+    struct sora_blob blob = hold_blob(content, (size_t)size);
+    Farm__BlobName name = FARM__BLOB_NAME__INIT;
+    sora_blob_put(&blob, &name);
+    Farm__Segment wire = FARM__SEGMENT__INIT;
+    wire.job = (ProtobufCBinaryData){16, task->job};
+    wire.shard = task->shard;
+    wire.epoch = task->epoch;
+    wire.index = index;
+    wire.frame_first = index ? middle : first;
+    wire.frame_count = index ? end - middle : middle - first;
+    wire.video = &name;
+    wire.last = index == 1;
+    Farm__Message message = FARM__MESSAGE__INIT;
+    message.body_case = FARM__MESSAGE__BODY_SEGMENT;
+    message.segment = &wire;
+    say(member, &message);
+}
+
+typedef void (*task_work)(int member, struct task *task, uint32_t number);
+
+static int each_shard(task_work work, uint32_t number)
+{
+    int count = 0;
+    for (int member = BROOK; member <= REED; member++) {
+        for (int i = 0; i < TASKS_MAX; i++) {
+            struct task *task = &nodes[member].tasks[i];
+            if (!task->used || task->text || !task->running || nodes[member].silent)
+                continue;
+            count++;
+            if (work)
+                work(member, task, number);
+        }
+    }
+    run();
+    return count;
+}
+
+/* The shard that a node holds. */
+static struct task *shard_of(int member)
+{
+    for (int i = 0; i < TASKS_MAX; i++) {
+        struct task *task = &nodes[member].tasks[i];
+        if (task->used && !task->text && task->running)
+            return task;
+    }
+    fail_msg("%s holds no shard", members[member].identity.name);
+    return NULL;
+}
+
+/* ---- what people say ---- */
+
+static const struct sora_model_facts facts = {.name = "tiny",
+                                              .window = 5,
+                                              .overlap = 2,
+                                              .channels = 16,
+                                              .temporal_factor = 4,
+                                              .spatial_factor = 8,
+                                              .multiple_width = 16,
+                                              .multiple_height = 16,
+                                              .width = 64,
+                                              .height = 32,
+                                              .fps = 12,
+                                              .steps = STEPS,
+                                              .guidance = 3,
+                                              .shift = 3,
+                                              .solver = SORA_SOLVER_UNIPC,
+                                              .noise_share = 0.5,
+                                              .context_latents = 4,
+                                              .hidden = 64,
+                                              .ffn = 128,
+                                              .layers = 2,
+                                              .decode_pixel_bytes = 500,
+                                              .negative = "grey",
+                                              .knows = "balloons and the sea",
+                                              .words = "a red balloon over the sea"};
+
+static int open_world(void **state)
+{
+    static const struct sora_model_file file = {"weights", {1}, 1000};
+    struct sora_bytes bytes;
+    struct sora_fault fault = {0};
+    home_open(state);
+    sora_bytes_init(&bytes, 1 << 20);
+    if (sora_model_manifest_pack("tiny", &facts, &file, 1, &bytes, &fault))
+        fail_msg("%s", fault.text);
+    struct sora_blob blob = hold_blob(bytes.data, bytes.size);
+    memcpy(model_digest, blob.digest.bytes, sizeof(model_digest));
+    sora_bytes_fini(&bytes);
+    memset(nodes, 0, sizeof(nodes));
+    for (int i = 0; i < MEMBERS; i++)
+        nodes[i].boot = 100 + (uint64_t)i;
+    assemblies_begun = assembly_code = moved_text = 0;
+    return 0;
+}
+
+struct order {
+    unsigned char id[16];
+    const char *prompt, *name;
+    uint32_t frames, shots;
+    bool latents;
+};
+
+static uint64_t ask(int member, const struct order *order, bool plan, int signer)
+{
+    char model[] = "tiny", empty[] = "";
+    Farm__Shot shots[4], *pointers[4];
+    Farm__Output output = FARM__OUTPUT__INIT;
+    output.container = output.codec = output.pixel_format = empty;
+    output.preview = true;
+    output.latents = order->latents;
+    Farm__JobSpec spec = FARM__JOB_SPEC__INIT;
+    spec.job = (ProtobufCBinaryData){16, (uint8_t *)order->id};
+    spec.name = order->name ? (char *)order->name : empty;
+    spec.model = model;
+    spec.solver = spec.noise = empty;
+    spec.shots = pointers;
+    spec.n_shots = order->shots ? order->shots : 1;
+    spec.output = &output;
+    for (size_t i = 0; i < spec.n_shots; i++) {
+        farm__shot__init(pointers[i] = &shots[i]);
+        shots[i].prompt = (char *)order->prompt;
+        shots[i].negative = empty;
+        shots[i].frames = order->frames;
+        shots[i].cut = true;
+        shots[i].seed = 7 + i;
+    }
+    Farm__Message message = FARM__MESSAGE__INIT;
+    if (plan) {
+        Farm__Plan wire = FARM__PLAN__INIT;
+        wire.spec = &spec;
+        message.body_case = FARM__MESSAGE__BODY_PLAN;
+        message.plan = &wire;
+        return say(member, &message);
+    }
+    unsigned char packed[4096];
+    struct sora_envelope envelope;
+    const struct sora_envelope_params params = {.key = members[signer].sign,
+                                                .certificate = &members[signer].certificate,
+                                                .domain = SORA_DOMAIN_SUBMIT,
+                                                .audience = members[OAK].identity.node,
+                                                .wall_expires_ms = home_wall_ms() + 60000,
+                                                .payload = packed,
+                                                .payload_size =
+                                                    farm__job_spec__pack(&spec, packed)};
+    sora_envelope_seal(&params, &envelope);
+    Farm__Submit submit = FARM__SUBMIT__INIT;
+    submit.spec = &envelope.wire;
+    message.body_case = FARM__MESSAGE__BODY_SUBMIT;
+    message.submit = &submit;
+    return say(member, &message);
+}
+
+static const struct order balloon = {
+    .id = {1, 2, 3}, .prompt = "a red balloon", .name = "Red balloon!", .frames = 81};
+
+static uint64_t submit(const struct order *order)
+{
+    uint64_t id = ask(ANNA, order, false, ANNA);
+    run();
+    return id;
+}
+
+static Farm__Message *job_request(int member, Farm__Message__BodyCase kind, const char *prefix)
+{
+    Farm__JobName name = FARM__JOB_NAME__INIT;
+    name.prefix = (char *)prefix;
+    Farm__Status status = FARM__STATUS__INIT;
+    Farm__Cancel cancel = FARM__CANCEL__INIT;
+    Farm__Pause pause = FARM__PAUSE__INIT;
+    Farm__Resume resume = FARM__RESUME__INIT;
+    Farm__Watch watch = FARM__WATCH__INIT;
+    Farm__Fetch fetch = FARM__FETCH__INIT;
+    Farm__Logs logs = FARM__LOGS__INIT;
+    status.job = cancel.job = pause.job = resume.job = watch.job = fetch.job = logs.job = &name;
+    Farm__Message message = FARM__MESSAGE__INIT;
+    message.body_case = kind;
+    switch (kind) {
+    case FARM__MESSAGE__BODY_STATUS:
+        message.status = &status;
+        break;
+    case FARM__MESSAGE__BODY_CANCEL:
+        message.cancel = &cancel;
+        break;
+    case FARM__MESSAGE__BODY_PAUSE:
+        message.pause = &pause;
+        break;
+    case FARM__MESSAGE__BODY_RESUME:
+        message.resume = &resume;
+        break;
+    case FARM__MESSAGE__BODY_WATCH:
+        message.watch = &watch;
+        break;
+    case FARM__MESSAGE__BODY_FETCH:
+        message.fetch = &fetch;
+        break;
+    default:
+        message.logs = &logs;
+    }
+    uint64_t id = say(member, &message);
+    run();
+    Farm__Message *answer = answer_to(id);
+    assert_non_null(answer);
+    return answer;
+}
+
+static Farm__JobStatus *status_of(const char *prefix)
+{
+    Farm__Message *answer = job_request(ANNA, FARM__MESSAGE__BODY_STATUS, prefix);
+    assert_int_equal(answer->body_case, FARM__MESSAGE__BODY_STATUS_REPLY);
+    return answer->status_reply->job;
+}
+
+static void refused(const Farm__Message *answer, int code, const char *words)
+{
+    assert_non_null(answer);
+    assert_int_equal(answer->body_case, FARM__MESSAGE__BODY_REFUSAL);
+    assert_int_equal(answer->refusal->code, code);
+    if (!strstr(answer->refusal->text, words))
+        fail_msg("'%s' lacks '%s'", answer->refusal->text, words);
+}
+
+/* Beats until shards run; how many. */
+static int start_shards(void)
+{
+    int count = 0;
+    for (int i = 0; i < 6 && count == 0; i++) {
+        second();
+        count = each_shard(NULL, 0);
+    }
+    assert_true(count > 0);
+    return count;
+}
+
+/* ---- tests ---- */
+
+static void submit_is_answered_when_it_is_stored(void **state)
+{
+    (void)state;
+    second();
+    uint64_t id = ask(ANNA, &balloon, false, ANNA);
+    assert_null(answer_to(id)); /* the manifest is on its way */
+    while (home->job_count == 0)
+        sora_tasks_step(blob_tasks);
+    assert_true(home->dirty > home->durable);
+    assert_null(answer_to(id)); /* not stored yet */
+    run();
+    Farm__Message *answer = answer_to(id);
+    assert_non_null(answer);
+    assert_int_equal(answer->body_case, FARM__MESSAGE__BODY_SUBMIT_REPLY);
+    assert_memory_equal(answer->submit_reply->job.data, balloon.id, 16);
+    assert_int_equal(home->dirty, home->durable);
+    Farm__JobStatus *status = status_of("0102");
+    assert_string_equal(status->name, "Red balloon!");
+    assert_string_equal(status->owner, "anna");
+    assert_int_equal(status->frames_total, 81);
+}
+
+static void the_same_id_is_one_job(void **state)
+{
+    (void)state;
+    second();
+    uint64_t first = ask(ANNA, &balloon, false, ANNA), second_id = ask(ANNA, &balloon, false, ANNA);
+    run();
+    assert_null(answer_to(first)); /* whoever asked last */
+    assert_int_equal(answer_to(second_id)->body_case, FARM__MESSAGE__BODY_SUBMIT_REPLY);
+    uint64_t again = submit(&balloon);
+    assert_int_equal(answer_to(again)->body_case, FARM__MESSAGE__BODY_SUBMIT_REPLY);
+    assert_int_equal(home->job_count, 1);
+    struct order other = balloon;
+    other.prompt = "a red sea";
+    refused(answer_to(submit(&other)), SORA_E_INVALID, "other content");
+    other = balloon;
+    other.id[15] = 1;
+    refused(answer_to(submit(&other)), SORA_E_INVALID, "last two bytes");
+    other = (struct order){.id = {9}, .prompt = "a sea", .frames = 41};
+    uint64_t node = ask(BROOK, &other, false, BROOK);
+    run();
+    refused(answer_to(node), SORA_E_DENIED, "");
+    assert_int_equal(home->job_count, 1);
+}
+
+static void unknown_words_and_models_are_said(void **state)
+{
+    (void)state;
+    refused(answer_to(submit(&balloon)), SORA_E_NOT_FOUND, "no node has model 'tiny'");
+    second();
+    struct order zebra = {.id = {5}, .prompt = "a red zebra", .frames = 80};
+    Farm__Message *answer = answer_to(submit(&zebra));
+    assert_int_equal(answer->body_case, FARM__MESSAGE__BODY_SUBMIT_REPLY);
+    assert_int_equal(answer->submit_reply->n_notes, 2);
+    assert_non_null(strstr(answer->submit_reply->notes[1], "'zebra' is new to tiny, which knows"));
+}
+
+static void a_plan_stores_nothing(void **state)
+{
+    (void)state;
+    second();
+    second();
+    uint64_t id = ask(ANNA, &balloon, true, ANNA);
+    run();
+    Farm__Message *answer = answer_to(id);
+    assert_int_equal(answer->body_case, FARM__MESSAGE__BODY_PLAN_REPLY);
+    Farm__PlanReply *plan = answer->plan_reply;
+    assert_int_equal(plan->frames, 81);
+    assert_int_equal(plan->latents, 21);
+    assert_int_equal(plan->n_shards, 2);
+    assert_string_equal(plan->shards[0]->device, "cpu0");
+    assert_string_equal(plan->waiting, "");
+    assert_true(plan->seconds > 0);
+    assert_int_equal(home->job_count, 0);
+    assert_int_equal(home->dirty, 0);
+}
+
+static void render_to_the_end(void)
+{
+    assert_int_equal(start_shards(), 2);
+    each_shard(checkpoint, 2);
+    each_shard(checkpoint, 4);
+    each_shard(piece, 0);
+    each_shard(piece, 1);
+    run();
+}
+
+static void a_job_goes_through(void **state)
+{
+    (void)state;
+    second();
+    struct order order = balloon;
+    order.latents = true;
+    submit(&order);
+    render_to_the_end();
+    Farm__JobStatus *status = status_of("01");
+    if (status->state != FARM__JOB_STATE__JOB_DONE)
+        fail_msg("state %d: %s", status->state, status->reason);
+    assert_true(status->progress == 1);
+    assert_int_equal(moved_text, 1);
+    assert_int_equal(last_begin.frame_count, 81);
+    second(); /* nodes are told to let go */
+    assert_int_equal(each_shard(NULL, 0), 0);
+    Farm__Message *fetched_video = job_request(ANNA, FARM__MESSAGE__BODY_FETCH, "01");
+    assert_int_equal(fetched_video->body_case, FARM__MESSAGE__BODY_FETCH_REPLY);
+    assert_string_equal(fetched_video->fetch_reply->file_name, "Red-balloon.mp4");
+    assert_int_equal(fetched_video->fetch_reply->size, 5);
+    struct sora_digest digest;
+    memcpy(digest.bytes, fetched_video->fetch_reply->digest.data, 32);
+    assert_true(sora_blob_store_have(blobs, &digest, &(uint64_t){0}));
+    Farm__Message *logs = job_request(ANNA, FARM__MESSAGE__BODY_LOGS, "01");
+    assert_true(logs->logs_reply->n_lines >= 4);
+    refused(job_request(ANNA, FARM__MESSAGE__BODY_CANCEL, "01"), SORA_E_BUSY, "done");
+    assert_int_equal(sora_home_open_jobs(home), 0);
+}
+
+static void takes_are_assembled_in_order(void **state)
+{
+    (void)state;
+    second();
+    struct order order = {.id = {4}, .prompt = "a sea", .frames = 41, .shots = 3};
+    submit(&order);
+    for (int i = 0; i < 12 && status_of("04")->state != FARM__JOB_STATE__JOB_DONE; i++) {
+        second();
+        for (uint32_t step = 2; step <= STEPS; step += 2)
+            each_shard(checkpoint, step);
+        each_shard(piece, 1); /* the later piece first */
+        each_shard(piece, 0);
+    }
+    Farm__JobStatus *status = status_of("04");
+    assert_int_equal(status->state, FARM__JOB_STATE__JOB_DONE);
+    assert_int_equal(status->takes, 3);
+    assert_int_equal(last_begin.frame_count, 123);
+    assert_int_equal(last_begin.cut_count, 2);
+    assert_int_equal(last_begin.cuts[1], 82);
+}
+
+static bool all_stored(uint32_t step)
+{
+    bool all = true;
+    for (int member = BROOK; member <= REED; member++) {
+        for (int i = 0; i < TASKS_MAX; i++) {
+            const struct task *task = &nodes[member].tasks[i];
+            all = all && (!task->used || task->text || task->stored >= step);
+        }
+    }
+    return all;
+}
+
+static void nothing_is_acknowledged_before_it_is_durable(void **state)
+{
+    (void)state;
+    struct rlimit before, tight;
+    second();
+    submit(&balloon);
+    assert_int_equal(start_shards(), 2);
+    signal(SIGXFSZ, SIG_IGN);
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);
+    tight = before;
+    struct stat wal; /* blobs fit, the database's log does not grow */
+    assert_int_equal(stat(scratch_path("home.db-wal"), &wal), 0);
+    assert_true(wal.st_size > 40000);
+    tight.rlim_cur = (rlim_t)wal.st_size;
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &tight), 0);
+    each_shard(checkpoint, 2);
+    assert_true(home->write_failed);
+    assert_false(all_stored(1));
+    struct order other = {.id = {9}, .prompt = "a sea", .frames = 41};
+    refused(answer_to(submit(&other)), SORA_E_SPACE, "cannot store");
+    now += SORA_TIME_SECOND / 2;
+    run();
+    assert_false(all_stored(1));
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
+    for (int i = 0; i < 8 && home->write_failed; i++) {
+        second();
+        now += 5 * SORA_TIME_SECOND;
+        run();
+    }
+    assert_false(home->write_failed);
+    run();
+    assert_true(all_stored(2));
+    assert_int_equal(answer_to(submit(&other))->body_case, FARM__MESSAGE__BODY_SUBMIT_REPLY);
+}
+
+static void restart_home(void)
+{
+    sora_home_destroy(&home);
+    stores_close();
+    stores_open();
+    home_start();
+}
+
+static void a_restart_in_the_middle_changes_nothing(void **state)
+{
+    (void)state;
+    second();
+    submit(&balloon);
+    assert_int_equal(start_shards(), 2);
+    each_shard(checkpoint, 2);
+    second();
+    uint32_t epochs[2] = {shard_of(BROOK)->epoch, shard_of(REED)->epoch};
+    restart_home();
+    second();
+    second();
+    assert_int_equal(each_shard(NULL, 0), 2);
+    assert_int_equal(shard_of(BROOK)->epoch, epochs[0]);
+    assert_int_equal(shard_of(REED)->epoch, epochs[1]);
+    each_shard(checkpoint, 4);
+    each_shard(piece, 0);
+    restart_home(); /* in the middle of the assembly */
+    second();
+    each_shard(piece, 1);
+    Farm__JobStatus *status = status_of("01");
+    assert_int_equal(status->state, FARM__JOB_STATE__JOB_DONE);
+    assert_int_equal(moved_text, 1);
+    assert_int_equal(status->restarts, 0);
+    assert_true(assemblies_begun >= 2);
+    restart_home(); /* ended jobs stay listed, and their results */
+    status = status_of("01");
+    assert_int_equal(status->state, FARM__JOB_STATE__JOB_DONE);
+    assert_string_equal(status->name, "Red balloon!");
+    assert_int_equal(status->frames_total, 81);
+    Farm__Message *fetched_video = job_request(ANNA, FARM__MESSAGE__BODY_FETCH, "01");
+    assert_int_equal(fetched_video->body_case, FARM__MESSAGE__BODY_FETCH_REPLY);
+}
+
+static void a_lost_node_moves_its_shard(void **state)
+{
+    (void)state;
+    second();
+    submit(&balloon);
+    assert_int_equal(start_shards(), 2);
+    each_shard(checkpoint, 2);
+    nodes[REED].silent = true;
+    for (int i = 0; i < 20; i++)
+        second();
+    nodes[REED] = (struct node){.boot = 777};
+    for (int i = 0; i < 4; i++)
+        second();
+    assert_int_equal(each_shard(NULL, 0), 1);
+    assert_true(shard_of(BROOK)->states > 0); /* from the floor */
+    assert_int_equal(shard_of(BROOK)->step, 2);
+    Farm__JobStatus *status = status_of("01");
+    assert_true(status->restarts >= 1);
+    each_shard(checkpoint, 4);
+    each_shard(piece, 0);
+    each_shard(piece, 1);
+    assert_int_equal(status_of("01")->state, FARM__JOB_STATE__JOB_DONE);
+}
+
+static void cancel_pause_and_resume(void **state)
+{
+    (void)state;
+    second();
+    submit(&balloon);
+    assert_int_equal(start_shards(), 2);
+    Farm__Message *answer = job_request(ANNA, FARM__MESSAGE__BODY_PAUSE, "01");
+    assert_int_equal(answer->body_case, FARM__MESSAGE__BODY_ACK);
+    assert_true(shard_of(BROOK)->parked);
+    each_shard(checkpoint, 2);
+    second();
+    second();
+    Farm__JobStatus *status = status_of("01");
+    assert_int_equal(status->state, FARM__JOB_STATE__JOB_PAUSED);
+    assert_non_null(strstr(status->reason, "paused at step 2 of 4"));
+    double progress = status->progress;
+    assert_true(progress > 0.2);
+    answer = job_request(ANNA, FARM__MESSAGE__BODY_RESUME, "01");
+    assert_int_equal(answer->body_case, FARM__MESSAGE__BODY_ACK);
+    assert_int_equal(start_shards(), 2);
+    assert_true(shard_of(BROOK)->states > 0 && shard_of(REED)->states > 0);
+    assert_true(status_of("01")->progress >= progress);
+    answer = job_request(ANNA, FARM__MESSAGE__BODY_CANCEL, "01");
+    assert_int_equal(answer->body_case, FARM__MESSAGE__BODY_ACK);
+    assert_int_equal(status_of("01")->state, FARM__JOB_STATE__JOB_CANCELLED);
+    second();
+    assert_int_equal(each_shard(NULL, 0), 0);
+    assert_int_equal(job_request(ANNA, FARM__MESSAGE__BODY_CANCEL, "01")->body_case,
+                     FARM__MESSAGE__BODY_ACK);
+}
+
+static size_t events_to(uint64_t id, Farm__JobState *out_last)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < sent_count; i++) {
+        const Farm__Message *message = sent[i].message->farm;
+        if (!sent[i].reply || sent[i].reply_to != id ||
+            message->body_case != FARM__MESSAGE__BODY_EVENT ||
+            message->event->kind != FARM__EVENT_KIND__EVENT_JOB)
+            continue;
+        *out_last = message->event->status->state;
+        count++;
+    }
+    return count;
+}
+
+static void watching_ends_with_the_job(void **state)
+{
+    (void)state;
+    second();
+    submit(&balloon);
+    Farm__JobName name = FARM__JOB_NAME__INIT;
+    char prefix[] = "0102";
+    name.prefix = prefix;
+    Farm__Watch watch = FARM__WATCH__INIT;
+    watch.job = &name;
+    Farm__Message message = FARM__MESSAGE__INIT;
+    message.body_case = FARM__MESSAGE__BODY_WATCH;
+    message.watch = &watch;
+    uint64_t id = say(ANNA, &message);
+    Farm__JobState last = FARM__JOB_STATE__JOB_DONE;
+    assert_int_equal(events_to(id, &last), 1); /* how it stands */
+    assert_int_equal(start_shards(), 2);
+    size_t before = events_to(id, &last);
+    assert_int_equal(last, FARM__JOB_STATE__JOB_RUNNING);
+    for (int i = 0; i < 20; i++) { /* progress comes twice a second at most */
+        const struct task *task = shard_of(BROOK);
+        Farm__ShardProgress progress = FARM__SHARD_PROGRESS__INIT;
+        progress.job = (ProtobufCBinaryData){16, (uint8_t *)task->job};
+        progress.shard = task->shard;
+        progress.epoch = task->epoch;
+        progress.step = 1;
+        progress.steps_per_s = 2;
+        progress.state = FARM__SHARD_STATE__SHARD_RUNNING;
+        message.body_case = FARM__MESSAGE__BODY_SHARD_PROGRESS;
+        message.shard_progress = &progress;
+        now += SORA_TIME_SECOND / 20;
+        say(BROOK, &message);
+    }
+    size_t after = events_to(id, &last);
+    assert_true(after > before && after <= before + 3);
+    each_shard(checkpoint, 2);
+    each_shard(checkpoint, 4);
+    each_shard(piece, 0);
+    each_shard(piece, 1);
+    events_to(id, &last);
+    assert_int_equal(last, FARM__JOB_STATE__JOB_DONE);
+    for (int i = 0; i < HOME_WATCHERS_MAX; i++)
+        assert_false(home->watchers[i].used);
+}
+
+static void names_are_looked_up_among_what_one_may_see(void **state)
+{
+    (void)state;
+    second();
+    struct order one = balloon, two = balloon;
+    two.id[2] = 4;
+    submit(&one);
+    submit(&two);
+    refused(job_request(ANNA, FARM__MESSAGE__BODY_STATUS, "0102"), SORA_E_INVALID,
+            "several jobs begin with '0102'");
+    refused(job_request(ANNA, FARM__MESSAGE__BODY_STATUS, "ff"), SORA_E_NOT_FOUND, "'ff'");
+    assert_int_equal(status_of("010204")->job.data[2], 4);
+    refused(job_request(MALLORY, FARM__MESSAGE__BODY_STATUS, "010204"), SORA_E_NOT_FOUND, "010204");
+    refused(job_request(BROOK, FARM__MESSAGE__BODY_STATUS, "010204"), SORA_E_DENIED, "brook");
+    Farm__List list = FARM__LIST__INIT;
+    Farm__Message message = FARM__MESSAGE__INIT;
+    message.body_case = FARM__MESSAGE__BODY_LIST;
+    message.list = &list;
+    assert_int_equal(answer_to(say(ANNA, &message))->list_reply->n_jobs, 2);
+    assert_int_equal(answer_to(say(MALLORY, &message))->list_reply->n_jobs, 0);
+}
+
+static void a_failed_assembly_says_why(void **state)
+{
+    (void)state;
+    second();
+    submit(&balloon);
+    assembly_code = SORA_E_UNSUPPORTED;
+    render_to_the_end();
+    Farm__JobStatus *status = status_of("01");
+    assert_int_equal(status->state, FARM__JOB_STATE__JOB_FAILED);
+    assert_string_equal(status->reason, "the encoder broke");
+    refused(job_request(ANNA, FARM__MESSAGE__BODY_FETCH, "01"), SORA_E_NOT_FOUND, "failed");
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, open_world, home_close)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(submit_is_answered_when_it_is_stored),
+        TEST(the_same_id_is_one_job),
+        TEST(unknown_words_and_models_are_said),
+        TEST(a_plan_stores_nothing),
+        TEST(a_job_goes_through),
+        TEST(takes_are_assembled_in_order),
+        TEST(nothing_is_acknowledged_before_it_is_durable),
+        TEST(a_restart_in_the_middle_changes_nothing),
+        TEST(a_lost_node_moves_its_shard),
+        TEST(cancel_pause_and_resume),
+        TEST(watching_ends_with_the_job),
+        TEST(names_are_looked_up_among_what_one_may_see),
+        TEST(a_failed_assembly_says_why),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
