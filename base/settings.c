@@ -216,7 +216,9 @@ const struct sora_setting *sora_settings_nearest(const struct sora_settings_tabl
 static int unknown_option(const struct sora_settings_table *table, const char *argument,
                           const char *name, struct sora_fault *fault)
 {
-    const struct sora_setting *nearest = sora_settings_nearest(table, name);
+    char plain[NAME_LENGTH_MAX + 1];
+    snprintf(plain, sizeof(plain), "%.*s", (int)(strcspn(name, "=") & 0xffff), name);
+    const struct sora_setting *nearest = sora_settings_nearest(table, plain);
     if (nearest)
         return sora_fault_set(fault, SORA_E_INVALID,
                               "unknown option '%.60s'; did you mean --%s? (--help lists all)",

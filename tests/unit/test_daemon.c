@@ -1,0 +1,356 @@
+/* Daemons that invite, join, find each other again and revoke, over real links on loopback. */
+#include "tests/unit/daemon_fixture.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+static int setup(void **state)
+{
+    box_count = 0;
+    return scratch_setup(state);
+}
+
+static int teardown(void **state)
+{
+    for (int i = 0; i < BOXES_MAX; i++)
+        box_stop(&boxes[i]);
+    return scratch_teardown(state);
+}
+
+static struct box *start(const char *name)
+{
+    struct box *box = &boxes[box_count++];
+    assert_int_equal(box_start(box, name, "scheduler"), SORA_OK);
+    return box;
+}
+
+static const Farm__Message *ask_members(struct box *box)
+{
+    Farm__Message message = FARM__MESSAGE__INIT;
+    Farm__FarmMembers request = FARM__FARM_MEMBERS__INIT;
+    message.body_case = FARM__MESSAGE__BODY_FARM_MEMBERS;
+    message.farm_members = &request;
+    const Farm__Message *answer = box_ask(box, &message);
+    assert_non_null(answer);
+    assert_int_equal(answer->body_case, FARM__MESSAGE__BODY_FARM_MEMBERS_REPLY);
+    return answer;
+}
+
+/* An invite's code; to be freed. */
+static char *invite(struct box *box, const char *name, uint32_t uses)
+{
+    Farm__Message message = FARM__MESSAGE__INIT;
+    Farm__FarmInvite request = FARM__FARM_INVITE__INIT;
+    request.name = (char *)(uintptr_t)name;
+    request.uses = uses;
+    request.lifetime_s = 3600;
+    message.body_case = FARM__MESSAGE__BODY_FARM_INVITE;
+    message.farm_invite = &request;
+    const Farm__Message *answer = box_ask(box, &message);
+    assert_non_null(answer);
+    assert_int_equal(answer->body_case, FARM__MESSAGE__BODY_FARM_INVITE_REPLY);
+    return strdup(answer->farm_invite_reply->code);
+}
+
+static const Farm__Message *join(struct box *box, const char *code)
+{
+    Farm__Message message = FARM__MESSAGE__INIT;
+    Farm__FarmJoin request = FARM__FARM_JOIN__INIT;
+    request.code = (char *)(uintptr_t)code;
+    message.body_case = FARM__MESSAGE__BODY_FARM_JOIN;
+    message.farm_join = &request;
+    return box_ask(box, &message);
+}
+
+static const Farm__Message *ask_revoke(struct box *box, const char *name)
+{
+    Farm__Message message = FARM__MESSAGE__INIT;
+    Farm__FarmRevoke request = FARM__FARM_REVOKE__INIT;
+    request.name = (char *)(uintptr_t)name;
+    message.body_case = FARM__MESSAGE__BODY_FARM_REVOKE;
+    message.farm_revoke = &request;
+    return box_ask(box, &message);
+}
+
+static int up_count(const struct box *box)
+{
+    int up = 0;
+    for (int i = 0; i < box->daemon->members.count; i++)
+        up += box->daemon->members.rows[i].presence.up_count > 0;
+    return up;
+}
+
+/* Whether `box` has been told where `other` listens now. */
+static bool knows_place(const struct box *box, const struct box *other)
+{
+    const struct sora_member *member =
+        sora_members_find(&box->daemon->members, other->daemon->post.self);
+    return box == other || (member && member->place_count == 1 &&
+                            strcmp(member->places[0], other->daemon->own_places[0]) == 0);
+}
+
+/* Everybody sees everybody, and knows where they are. */
+static bool all_up(void)
+{
+    for (int i = 0; i < box_count; i++) {
+        if (up_count(&boxes[i]) != box_count - 1)
+            return false;
+        for (int k = 0; k < box_count; k++) {
+            if (!knows_place(&boxes[i], &boxes[k]))
+                return false;
+        }
+    }
+    return true;
+}
+
+static void join_as_member(struct box *host, struct box *guest, const char *name)
+{
+    char *code = invite(host, name, 1);
+    const Farm__Message *answer = join(guest, code);
+    free(code);
+    assert_non_null(answer);
+    assert_int_equal(answer->body_case, FARM__MESSAGE__BODY_ACK);
+}
+
+static void a_fresh_daemon_serves_its_user(void **state)
+{
+    (void)state;
+    const Farm__Message *answer = ask_members(start("brook"));
+    assert_int_equal(answer->farm_members_reply->n_members, 1);
+    assert_string_equal(answer->farm_members_reply->members[0]->name, "brook");
+    assert_string_equal(answer->farm_members_reply->studio, "brook");
+}
+
+static void three_daemons_find_each_other(void **state)
+{
+    (void)state;
+    struct box *brook = start("brook"), *heath = start("heath"), *fen = start("fen");
+    join_as_member(brook, heath, "");
+    join_as_member(brook, fen, "mill"); /* the invite says what it is called */
+    assert_true(boxes_run(0, all_up));
+    const Farm__Message *answer = ask_members(heath);
+    assert_int_equal(answer->farm_members_reply->n_members, 3);
+    assert_string_equal(answer->farm_members_reply->studio, "brook");
+    bool named = false;
+    for (size_t i = 0; i < 3; i++) {
+        assert_true(answer->farm_members_reply->members[i]->connected);
+        named |= strcmp(answer->farm_members_reply->members[i]->name, "mill") == 0;
+    }
+    assert_true(named);
+}
+
+static void a_code_works_once(void **state)
+{
+    (void)state;
+    struct box *brook = start("brook"), *heath = start("heath"), *fen = start("fen");
+    char *code = invite(brook, "", 1);
+    assert_int_equal(join(heath, code)->body_case, FARM__MESSAGE__BODY_ACK);
+    const Farm__Message *answer = join(fen, code);
+    free(code);
+    assert_int_equal(answer->body_case, FARM__MESSAGE__BODY_REFUSAL);
+    assert_int_equal(answer->refusal->code, SORA_E_DENIED);
+    assert_int_equal(sora_members_count(&brook->daemon->members), 1);
+    assert_int_equal(sora_members_count(&fen->daemon->members), 0);
+}
+
+static sora_time revoked_at;
+
+static bool fen_is_out(void)
+{
+    return up_count(&boxes[0]) == 1 && up_count(&boxes[1]) == 1 && up_count(&boxes[2]) == 0;
+}
+
+static void a_revoked_member_is_out_within_a_second(void **state)
+{
+    (void)state;
+    struct box *brook = start("brook"), *heath = start("heath"), *fen = start("fen");
+    join_as_member(brook, heath, "");
+    join_as_member(brook, fen, "");
+    assert_true(boxes_run(0, all_up));
+    revoked_at = sora_clock_now();
+    assert_int_equal(ask_revoke(brook, "fen")->body_case, FARM__MESSAGE__BODY_ACK);
+    assert_true(boxes_run(0, fen_is_out));
+    assert_in_range(sora_clock_now() - revoked_at, 0, SORA_TIME_SECOND);
+    /* It stays out: its own dialing is refused, for the old and for a renewed certificate. */
+    assert_false(boxes_run(1500, all_up));
+    assert_true(fen_is_out());
+    assert_int_equal(sora_members_count(&heath->daemon->members), 1);
+    /* Only who holds the studio's key may do this. */
+    const Farm__Message *answer = ask_revoke(heath, "brook");
+    assert_int_equal(answer->body_case, FARM__MESSAGE__BODY_REFUSAL);
+    assert_int_equal(answer->refusal->code, SORA_E_DENIED);
+    answer = ask_revoke(brook, "nobody");
+    assert_int_equal(answer->refusal->code, SORA_E_NOT_FOUND);
+}
+
+static void membership_survives_a_restart(void **state)
+{
+    (void)state;
+    struct box *brook = start("brook"), *heath = start("heath");
+    join_as_member(brook, heath, "");
+    assert_true(boxes_run(0, all_up));
+    for (int i = 0; i < 2; i++) {
+        box_stop(&boxes[i]);
+        assert_int_equal(box_start(&boxes[i], i ? "heath" : "brook", "scheduler"), SORA_OK);
+        /* Its ports are others now, so the address that the other has of it is wrong. */
+        assert_true(boxes_run(0, all_up));
+    }
+    assert_string_equal(heath->daemon->self.identity.studio, "brook");
+    assert_int_equal(ask_members(brook)->farm_members_reply->n_members, 2);
+}
+
+static void init_names_a_studio_once(void **state)
+{
+    (void)state;
+    struct box *brook = start("brook"), *heath = start("heath");
+    Farm__Message message = FARM__MESSAGE__INIT;
+    Farm__FarmInit request = FARM__FARM_INIT__INIT;
+    request.studio = (char *)(uintptr_t) "Willow Pictures";
+    message.body_case = FARM__MESSAGE__BODY_FARM_INIT;
+    message.farm_init = &request;
+    assert_int_equal(box_ask(brook, &message)->body_case, FARM__MESSAGE__BODY_ACK);
+    assert_string_equal(ask_members(brook)->farm_members_reply->studio, "Willow Pictures");
+    assert_int_equal(box_ask(brook, &message)->refusal->code, SORA_E_BUSY);
+    join_as_member(brook, heath, "");
+    assert_true(boxes_run(0, all_up));
+    /* Who has members cannot leave them by accident. */
+    assert_int_equal(box_ask(heath, &message)->refusal->code, SORA_E_BUSY);
+    box_stop(brook);
+    assert_int_equal(box_start(brook, "brook", "scheduler"), SORA_OK);
+    assert_string_equal(brook->daemon->self.identity.studio, "Willow Pictures");
+    assert_true(boxes_run(0, all_up));
+}
+
+static void bad_codes_are_refused(void **state)
+{
+    (void)state;
+    struct box *brook = start("brook"), *heath = start("heath");
+    assert_int_equal(join(brook, "farm1-nonsense")->refusal->code, SORA_E_FORMAT);
+    char *code = invite(brook, "", 1);
+    assert_int_equal(join(brook, code)->refusal->code, SORA_E_INVALID); /* its own */
+    free(code);
+    /* Its invite socket is gone. */
+    code = invite(brook, "", 1);
+    box_stop(brook);
+    const Farm__Message *answer = join(heath, code);
+    free(code);
+    assert_int_equal(answer->body_case, FARM__MESSAGE__BODY_REFUSAL);
+    assert_non_null(strstr(answer->refusal->text, "reachable"));
+}
+
+static bool never(void)
+{
+    return false;
+}
+
+static void members_may_not_do_what_users_may(void **state)
+{
+    (void)state;
+    struct box *brook = start("brook"), *heath = start("heath");
+    join_as_member(brook, heath, "");
+    assert_true(boxes_run(0, all_up));
+    /* Asked by the node heath, not by a user. */
+    Farm__Message message = FARM__MESSAGE__INIT;
+    Farm__FarmInvite request = FARM__FARM_INVITE__INIT;
+    request.uses = 1;
+    request.lifetime_s = 3600;
+    message.body_case = FARM__MESSAGE__BODY_FARM_INVITE;
+    message.farm_invite = &request;
+    const struct sora_post *post = &heath->daemon->post;
+    assert_int_equal(post->send(post->owner, brook->daemon->post.self, &message, NULL, 0, NULL),
+                     SORA_OK);
+    assert_false(boxes_run(300, never));
+    assert_int_equal(sora_invites_open(brook->daemon->invites, sora_wall_now_ms()), 0);
+}
+
+static void nodes_logs_and_doctor_answer(void **state)
+{
+    (void)state;
+    struct box *brook = start("brook");
+    Farm__Message message = FARM__MESSAGE__INIT;
+    Farm__Doctor doctor = FARM__DOCTOR__INIT;
+    message.body_case = FARM__MESSAGE__BODY_DOCTOR;
+    message.doctor = &doctor;
+    const Farm__Message *answer = box_ask(brook, &message);
+    assert_int_equal(answer->body_case, FARM__MESSAGE__BODY_DOCTOR_REPLY);
+    bool closed = false;
+    for (size_t i = 0; i < answer->doctor_reply->n_checks; i++) {
+        const Farm__DoctorCheck *check = answer->doctor_reply->checks[i];
+        closed |= strcmp(check->name, "door") == 0 && check->good;
+    }
+    assert_true(closed);
+    Farm__Nodes nodes = FARM__NODES__INIT;
+    message.body_case = FARM__MESSAGE__BODY_NODES;
+    message.nodes = &nodes;
+    answer = box_ask(brook, &message);
+    assert_int_equal(answer->body_case, FARM__MESSAGE__BODY_NODES_REPLY);
+    assert_int_equal(answer->nodes_reply->n_nodes, 1);
+    assert_true(answer->nodes_reply->nodes[0]->self);
+    Farm__Logs logs = FARM__LOGS__INIT;
+    message.body_case = FARM__MESSAGE__BODY_LOGS;
+    message.logs = &logs;
+    assert_int_equal(box_ask(brook, &message)->body_case, FARM__MESSAGE__BODY_LOGS_REPLY);
+    Farm__Models models = FARM__MODELS__INIT;
+    message.body_case = FARM__MESSAGE__BODY_MODELS;
+    message.models = &models;
+    assert_int_equal(box_ask(brook, &message)->body_case, FARM__MESSAGE__BODY_MODELS_REPLY);
+}
+
+static bool client_is_refused(void)
+{
+    return !boxes[0].up;
+}
+
+static void an_unknown_key_is_turned_away(void **state)
+{
+    (void)state;
+    struct box *brook = start("brook");
+    assert_int_equal(box_client_open(brook), SORA_OK);
+    sora_link_destroy(&brook->client);
+    struct sora_key *stranger = NULL;
+    assert_int_equal(sora_key_create(SORA_KEY_CURVE, &stranger, NULL), SORA_OK);
+    const struct sora_link_params params = {
+        .curve = stranger, .software = "test", .name = "stranger", .boot = 1};
+    assert_int_equal(sora_link_create(&params, &brook->client, NULL), SORA_OK);
+    assert_int_equal(sora_link_dial(brook->client, &brook->daemon->self.identity,
+                                    sora_daemon_endpoint(brook->daemon), &brook->peer, NULL),
+                     SORA_OK);
+    asked = brook;
+    assert_false(boxes_run(700, client_is_up));
+    assert_true(client_is_refused());
+    sora_link_destroy(&brook->client);
+    sora_key_destroy(&stranger);
+}
+
+static void what_is_in_use_is_said(void **state)
+{
+    (void)state;
+    struct box *brook = start("brook");
+    struct sora_daemon *second = NULL;
+    struct sora_fault fault = {0};
+    assert_int_equal(sora_daemon_create(&brook->config, &second, &fault), SORA_E_BUSY);
+    assert_non_null(strstr(fault.text, "another sorad"));
+    assert_null(second);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(a_fresh_daemon_serves_its_user, setup, teardown),
+        cmocka_unit_test_setup_teardown(three_daemons_find_each_other, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_code_works_once, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_revoked_member_is_out_within_a_second, setup, teardown),
+        cmocka_unit_test_setup_teardown(membership_survives_a_restart, setup, teardown),
+        cmocka_unit_test_setup_teardown(init_names_a_studio_once, setup, teardown),
+        cmocka_unit_test_setup_teardown(bad_codes_are_refused, setup, teardown),
+        cmocka_unit_test_setup_teardown(members_may_not_do_what_users_may, setup, teardown),
+        cmocka_unit_test_setup_teardown(nodes_logs_and_doctor_answer, setup, teardown),
+        cmocka_unit_test_setup_teardown(an_unknown_key_is_turned_away, setup, teardown),
+        cmocka_unit_test_setup_teardown(what_is_in_use_is_said, setup, teardown),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

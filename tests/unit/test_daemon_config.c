@@ -1,0 +1,152 @@
+/* sorad's options and file: defaults, lists, sizes, and what is wrong said in one line. */
+#include "daemon/config.h"
+#include "tests/unit/scratch.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+static struct sora_config config;
+static struct sora_fault fault;
+
+static int setup(void **state)
+{
+    int rc = scratch_setup(state);
+    setenv("XDG_CONFIG_HOME", scratch_dir, 1);
+    fault = (struct sora_fault){0};
+    return rc;
+}
+
+static int teardown(void **state)
+{
+    sora_config_fini(&config);
+    return scratch_teardown(state);
+}
+
+/* Loads with up to four options. */
+static int load(const char *a, const char *b, const char *c, const char *d)
+{
+    const char *const given[] = {"sorad", "--worker=/bin/true", a, b, c, d};
+    char *argv[6];
+    int count = 0;
+    for (int i = 0; i < 6 && given[i]; i++)
+        argv[count++] = (char *)(uintptr_t)given[i];
+    return sora_config_load(count, argv, &config, &fault);
+}
+
+static void write_file(const char *name, const char *text)
+{
+    assert_int_equal(sora_file_make_dirs(scratch_path("sorafarm"), NULL), SORA_OK);
+    assert_int_equal(sora_file_write(scratch_path(name), text, strlen(text), NULL), SORA_OK);
+}
+
+static void defaults_serve_at_once(void **state)
+{
+    (void)state;
+    assert_int_equal(load(NULL, NULL, NULL, NULL), SORA_OK);
+    assert_int_equal(config.control_port, 7710);
+    assert_int_equal(config.bulk_port, 7711);
+    assert_int_equal(config.invite_port, 7712);
+    assert_int_equal(config.role_bits, SORA_ROLE_NODE | SORA_ROLE_SCHEDULER);
+    assert_int_equal(config.device_count, 1);
+    assert_string_equal(config.device_rows[0].id, "cpu0");
+    assert_int_equal(config.beacon, 0);
+    assert_true(config.name[0] != '\0');
+}
+
+static void lists_are_read(void **state)
+{
+    (void)state;
+    assert_int_equal(load("--devices=cpu0:threads=2:memory=4G, gpu0", "--hours=19:00-08:00",
+                          "--peers=brook.lan:7710,192.0.2.7:99", "--memory=1.5G"),
+                     SORA_OK);
+    assert_int_equal(config.device_count, 2);
+    assert_int_equal(config.device_rows[0].threads, 2);
+    assert_int_equal(config.device_rows[0].memory_max, (uint64_t)4 << 30);
+    assert_string_equal(config.device_rows[1].id, "gpu0");
+    assert_int_equal(config.device_rows[1].memory_max, (uint64_t)3 << 29);
+    assert_string_equal(config.device_rows[1].hours, "19:00-08:00");
+    assert_int_equal(config.peer_count, 2);
+    assert_string_equal(config.peer_rows[0], "tcp://brook.lan:7710");
+}
+
+static void options_win_over_the_file(void **state)
+{
+    (void)state;
+    write_file("sorafarm/sorad.yaml", "name: brook\ncontrol_port: 9000\nroles: scheduler\n"
+                                      "beacon: on\n");
+    assert_int_equal(load("--control-port=9100", NULL, NULL, NULL), SORA_OK);
+    assert_string_equal(config.name, "brook");
+    assert_int_equal(config.control_port, 9100);
+    assert_int_equal(config.role_bits, SORA_ROLE_SCHEDULER);
+    assert_int_equal(config.beacon, 1);
+}
+
+static void unknown_keys_suggest_the_nearest(void **state)
+{
+    (void)state;
+    write_file("sorafarm/sorad.yaml", "contrl_port: 9000\n");
+    assert_int_equal(load(NULL, NULL, NULL, NULL), SORA_E_INVALID);
+    assert_non_null(strstr(fault.text, "control-port"));
+    sora_config_fini(&config);
+    fault = (struct sora_fault){0};
+    assert_int_equal(load("--lisen=0.0.0.0", NULL, NULL, NULL), SORA_E_INVALID);
+    assert_non_null(strstr(fault.text, "--listen"));
+}
+
+static void a_named_file_must_be_there(void **state)
+{
+    (void)state;
+    assert_int_equal(load("--config=/nowhere/sorad.yaml", NULL, NULL, NULL), SORA_E_NOT_FOUND);
+}
+
+static void wrong_values_name_the_way_out(void **state)
+{
+    static const struct {
+        const char *option, *says;
+    } cases[] = {
+        {"--listen=everywhere", "is not an address"},
+        {"--roles=node,painter", "node, scheduler"},
+        {"--devices=cpu0:threads=0", "threads=N"},
+        {"--devices=cpu0,cpu0", "twice"},
+        {"--devices=", "empty"},
+        {"--devices=,cpu0", "empty"},
+        {"--hours=9-17", "HH:MM-HH:MM"},
+        {"--hours=29:00-08:00", "HH:MM-HH:MM"},
+        {"--memory=lots", "512M"},
+        {"--peers=brook", "HOST:PORT"},
+        {"--peers=tcp://brook:7710", "HOST:PORT"},
+        {"--peers=brook:99999", "HOST:PORT"},
+        {"--blob-limit=10M", "256M"},
+        {"--control-port=70000", "65535"},
+        {"--control-port=7711", "must differ"},
+        {"--models=/nowhere/model", "/nowhere/model"},
+        {"--worker=/nowhere/worker", "/nowhere/worker"},
+        {"--log-level=loud", "error|warn|info|debug"},
+        {"--name=a\nb", "control characters"},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        fault = (struct sora_fault){0};
+        assert_int_not_equal(load(cases[i].option, NULL, NULL, NULL), SORA_OK);
+        if (!strstr(fault.text, cases[i].says))
+            fail_msg("%s: \"%s\" does not say \"%s\"", cases[i].option, fault.text, cases[i].says);
+        sora_config_fini(&config);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(defaults_serve_at_once, setup, teardown),
+        cmocka_unit_test_setup_teardown(lists_are_read, setup, teardown),
+        cmocka_unit_test_setup_teardown(options_win_over_the_file, setup, teardown),
+        cmocka_unit_test_setup_teardown(unknown_keys_suggest_the_nearest, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_named_file_must_be_there, setup, teardown),
+        cmocka_unit_test_setup_teardown(wrong_values_name_the_way_out, setup, teardown),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
