@@ -17,8 +17,21 @@
 #include <unistd.h>
 
 #define TABLE_SIZE_MAX (1 << 20)
-#define MEMORY_BYTES_MAX ((uint64_t)16 << 30)
 #define STRINGS_MAX (4 + 2 * SORA_ASSEMBLY_TAGS_MAX)
+
+/* A sanitizer's shadow alone takes terabytes. */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define SANITIZED 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define SANITIZED 1
+#endif
+#endif
+#ifdef SANITIZED
+#define MEMORY_BYTES_MAX 0
+#else
+#define MEMORY_BYTES_MAX ((uint64_t)16 << 30)
+#endif
 
 struct options {
     char *read, *write;
