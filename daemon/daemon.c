@@ -216,7 +216,8 @@ static int step_door(struct sora_daemon *daemon, sora_time now, struct sora_faul
 {
     if (now >= daemon->door_at) {
         daemon->door_at = now + DOOR_SECONDS * SORA_TIME_SECOND;
-        sora_door_test(&daemon->door, &daemon->self.identity, daemon->endpoint, now, NULL);
+        sora_door_test(&daemon->door, daemon->link, &daemon->self.identity, daemon->endpoint, now,
+                       NULL);
     }
     if (!sora_door_step(&daemon->door, now))
         return SORA_OK;

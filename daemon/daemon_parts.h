@@ -93,6 +93,8 @@ void dispatch_message(struct sora_daemon *daemon, const struct sora_origin *orig
 void peers_up(struct sora_daemon *daemon, const struct sora_link_event *event, sora_time now);
 void peers_down(struct sora_daemon *daemon, const struct sora_link_event *event, sora_time now);
 void peers_learned(struct sora_daemon *daemon, struct sora_member *member, sora_time now);
+/* Whosever turn it is: after a join only the guest knows where the others are. */
+void peers_dial_now(struct sora_daemon *daemon, sora_time now);
 void peers_step(struct sora_daemon *daemon, sora_time now);
 sora_time peers_deadline(const struct sora_daemon *daemon);
 /* Endpoints of ours that others may reach on `port`; returns how many. */

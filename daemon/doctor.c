@@ -182,8 +182,8 @@ void doctor_start(struct sora_daemon *daemon, const struct sora_origin *origin)
     }
     daemon->doctor_waits = true;
     daemon->doctor = (struct sora_late){origin->peer, origin->id};
-    if (sora_door_test(&daemon->door, &daemon->self.identity, daemon->endpoint, sora_clock_now(),
-                       &fault) != SORA_OK) {
+    if (sora_door_test(&daemon->door, daemon->link, &daemon->self.identity, daemon->endpoint,
+                       sora_clock_now(), &fault) != SORA_OK) {
         daemon->door.verdict = SORA_DOOR_SILENT;
         doctor_answer(daemon);
     }

@@ -3,8 +3,9 @@
 
 #define WAIT_SECONDS 5
 
-int sora_door_test(struct sora_door *door, const struct sora_identity *server, const char *endpoint,
-                   sora_time now, struct sora_fault *fault)
+int sora_door_test(struct sora_door *door, struct sora_link *link,
+                   const struct sora_identity *server, const char *endpoint, sora_time now,
+                   struct sora_fault *fault)
 {
     sora_peer peer;
     if (door->link)
@@ -15,6 +16,8 @@ int sora_door_test(struct sora_door *door, const struct sora_identity *server, c
     const struct sora_link_params params = {
         .curve = door->stranger, .software = "door test", .name = "stranger", .boot = 1};
     rc = sora_link_create(&params, &door->link, fault);
+    if (rc == SORA_OK)
+        sora_link_expect_refusal(link);
     if (rc == SORA_OK)
         rc = sora_link_dial(door->link, server, endpoint, &peer, fault);
     door->deadline = now + WAIT_SECONDS * SORA_TIME_SECOND;

@@ -23,9 +23,11 @@ struct sora_door {
     enum sora_door_verdict verdict; /* of the last test */
 };
 
-/* Begins a test unless one runs. `server` is who listens at `endpoint`. Errors: those of link. */
-int sora_door_test(struct sora_door *door, const struct sora_identity *server, const char *endpoint,
-                   sora_time now, struct sora_fault *fault);
+/* Begins a test unless one runs. `link` listens at `endpoint` as `server`. Errors: those of link.
+ */
+int sora_door_test(struct sora_door *door, struct sora_link *link,
+                   const struct sora_identity *server, const char *endpoint, sora_time now,
+                   struct sora_fault *fault);
 /* True when a test has ended in this call. */
 bool sora_door_step(struct sora_door *door, sora_time now);
 size_t sora_door_poll(const struct sora_door *door, struct pollfd *out_items);

@@ -342,11 +342,9 @@ static int farm_members(struct sora_daemon *daemon, const struct sora_origin *or
         if (i == 0)
             continue;
         const struct sora_member *member = &daemon->members.rows[i - 1];
-        sora_time heard_at = member->presence.heard_at;
         rows[i].revoked = member->out;
         rows[i].connected = member->presence.up_count > 0;
-        rows[i].silent_ms =
-            heard_at ? (uint64_t)((now - heard_at) / (SORA_TIME_SECOND / 1000)) : UINT64_MAX;
+        rows[i].silent_ms = sora_presence_silent_ms(&member->presence, now);
     }
     if (rc == SORA_OK) {
         sora_key_words(daemon->self.identity.root, words);

@@ -253,6 +253,7 @@ static void join_written(void *context, const struct sora_fault *written)
     daemon->changing = false;
     if (!fault.code && membership_take_own(daemon, &change->certificate, &fault) == SORA_OK) {
         membership_merge(daemon, (const Farm__Members *)change->told->any, NULL, sora_clock_now());
+        peers_dial_now(daemon, sora_clock_now());
         sora_log(SORA_LOG_INFO, "joined studio=%s as name=%s", daemon->self.identity.studio,
                  daemon->self.identity.name);
     }

@@ -16,6 +16,12 @@ void sora_members_fini(struct sora_members *members)
     *members = (struct sora_members){NULL, 0};
 }
 
+uint64_t sora_presence_silent_ms(const struct sora_presence *presence, sora_time now)
+{
+    sora_time silent = now - presence->heard_at;
+    return silent > 0 ? (uint64_t)silent / (SORA_TIME_SECOND / 1000) : 0;
+}
+
 struct sora_member *sora_members_find(const struct sora_members *members,
                                       const unsigned char node[SORA_NODE_ID_SIZE])
 {

@@ -26,6 +26,9 @@ struct sora_presence {
     struct sora_message *advert; /* Farm__Advert, the last; owned */
 };
 
+/* Since when nothing was heard of a member, milliseconds. */
+uint64_t sora_presence_silent_ms(const struct sora_presence *presence, sora_time now);
+
 struct sora_member {
     struct sora_identity identity;
     struct sora_certificate certificate;

@@ -159,7 +159,9 @@ void membership_close(struct sora_daemon *daemon)
 
 void membership_admit(struct sora_daemon *daemon, struct sora_member *member, sora_time now)
 {
-    if (!daemon->link) /* before the start: membership_admit_all follows */
+    if (!member->presence.heard_at)
+        member->presence.heard_at = now; /* silence is counted from here */
+    if (!daemon->link)                   /* before the start: membership_admit_all follows */
         return;
     if (sora_link_admit(daemon->link, &member->identity) != SORA_OK)
         sora_log(SORA_LOG_WARN, "a member cannot be admitted, the link is full name=%s",

@@ -154,6 +154,12 @@ void peers_learned(struct sora_daemon *daemon, struct sora_member *member, sora_
         presence->dial_at = now + (is_ours_to_dial(daemon, member) ? 0 : OTHERS_TURN_MS * MS);
 }
 
+void peers_dial_now(struct sora_daemon *daemon, sora_time now)
+{
+    for (int i = 0; i < daemon->members.count; i++)
+        daemon->members.rows[i].presence.dial_at = now;
+}
+
 /* The address at `index` of all that may be tried; NULL when there is none. */
 static const char *candidate(const struct sora_daemon *daemon, const struct sora_member *member,
                              int index)

@@ -98,10 +98,7 @@ static int list_nodes(struct sora_daemon *daemon, const struct sora_late *late, 
             continue;
         bool up = member->presence.up_count > 0;
         fill_node(&member->identity, up ? advert_of(member) : NULL, &bytes, &rows[used]);
-        rows[used++].silent_ms =
-            member->presence.heard_at
-                ? (uint64_t)((now - member->presence.heard_at) / (SORA_TIME_SECOND / 1000))
-                : UINT64_MAX;
+        rows[used++].silent_ms = sora_presence_silent_ms(&member->presence, now);
     }
     for (size_t i = 0; i < used; i++)
         list[i] = &rows[i];

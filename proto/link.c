@@ -68,6 +68,11 @@ void sora_link_set_certificate(struct sora_link *link, const struct sora_certifi
     link->has_certificate = true;
 }
 
+void sora_link_expect_refusal(struct sora_link *link)
+{
+    sora_zap_expect_refusal(link->zap);
+}
+
 static void take_params(struct sora_link *link, const struct sora_link_params *params)
 {
     link->curve = params->curve;

@@ -55,6 +55,9 @@ const char *sora_link_endpoint(const struct sora_link *link, enum sora_channel c
 /* What later greetings say of us: copied. */
 void sora_link_set_certificate(struct sora_link *link, const struct sora_certificate *certificate);
 
+/* The next refusal of a stranger is a test of our own door, and is not logged. */
+void sora_link_expect_refusal(struct sora_link *link);
+
 /* ---- members ---- */
 
 /* Lets a verified identity connect, from now on. A newer certificate of the same node replaces the
