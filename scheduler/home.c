@@ -229,6 +229,7 @@ bool sora_home_message(struct sora_home *home, const struct sora_origin *origin,
     if (role < 0 || !origin->identity)
         return false;
     home->now = now > home->now ? now : home->now;
+    home_look_at_root(home);
     if ((origin->identity->roles & (uint32_t)role) != (uint32_t)role)
         refuse_role(home, origin, role);
     else if (message->body_case == FARM__MESSAGE__BODY_ADVERT)
@@ -279,6 +280,7 @@ sora_time sora_home_deadline(const struct sora_home *home)
 void sora_home_step(struct sora_home *home, sora_time now)
 {
     home->now = now > home->now ? now : home->now;
+    home_look_at_root(home);
     sora_tasks_step(home->tasks);
     sora_store_step(home->params.store);
     home_step_assemblies(home);

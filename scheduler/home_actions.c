@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 /* ---- sending ---- */
 
@@ -267,8 +268,18 @@ static void send_task(struct sora_home *home, struct home_take *take, const stru
         take->text_node = action->node;
         take->text_epoch = action->epoch;
     }
-    if (action->kind == SORA_FARM_OFFER) {
+    if (action->kind == SORA_FARM_OFFER && home_allows(home, take->job, node->root)) {
         home_send_offer(home, take, node, action);
+        return;
+    }
+    if (action->kind == SORA_FARM_OFFER) { /* as if it had refused */
+        struct sora_farm_event event = {.kind = SORA_FARM_REFUSE,
+                                        .node = action->node,
+                                        .job = action->job,
+                                        .shard = action->shard,
+                                        .code = SORA_E_DENIED,
+                                        .epoch = action->epoch};
+        home_farm_step(home, &event, NULL);
         return;
     }
     note_order(home, take, node, action);
@@ -320,6 +331,11 @@ static void job_ended(struct sora_home *home, struct home_job *job)
     }
     home_forget_fetches(home, job);
     home_free_work(home, job);
+    if (job->final_state != SORA_JOB_DONE) { /* what the assembly left is gone: so is the folder */
+        char folder[SORA_FILE_PATH_SIZE + 64];
+        snprintf(folder, sizeof(folder), "%s/%s", home->results, job->folder);
+        (void)rmdir(folder);
+    }
     home_changed(home, job);
     home->assembly_due = true;
 }
@@ -343,10 +359,6 @@ void home_let_go(struct sora_home *home, struct home_held *held)
         node = home_find_node(home, held->action.node);
         if (node)
             send_segment_ack(home, node, &held->action, held->action.step, false);
-        return;
-    case HOME_HELD_ENDED:
-        if (job && !job->ended)
-            job_ended(home, job);
         return;
     }
 }
@@ -373,7 +385,6 @@ void home_end_job(struct sora_home *home, struct home_job *job, enum sora_job_st
     home_stop_assembly(home, job);
     home_touch(home, job, &job->ticket);
     home_note(home, job, "%s%s%s", sora_job_state_text(state), *reason ? ": " : "", reason);
-    home_hold(home, &(struct home_held){.kind = HOME_HELD_ENDED, .job = job->id});
     home_changed(home, job);
 }
 
@@ -405,6 +416,8 @@ static void settle_jobs(struct sora_home *home)
     home->settle_due = false;
     for (int i = 0; i < home->job_count; i++) {
         struct home_job *job = home->jobs[i];
+        if (job->final_state >= 0 && !job->ended && job->ticket_any <= home->durable)
+            job_ended(home, job);
         if (!job->settle_due || job->final_state >= 0)
             continue;
         job->settle_due = false;

@@ -78,23 +78,42 @@ static void take_device(const Farm__Device *wire, struct home_device *out)
     }
 }
 
-static bool is_wanted(const struct sora_home *home, uint64_t key)
+/* Sizes and models of open jobs, and whether a node of that studio may render all of them. */
+struct wanted {
+    uint64_t keys[HOME_TAKES_MAX];
+    int count;
+    bool allowed;
+};
+
+static void find_wanted(const struct sora_home *home, const unsigned char *root, struct wanted *out)
 {
+    out->count = 0;
+    out->allowed = true;
     for (int i = 0; i < home->job_count; i++) {
-        if (home->jobs[i]->plan && home->jobs[i]->model_key == key)
-            return true;
+        const struct home_job *job = home->jobs[i];
+        if (!job->plan || job->final_state >= 0 || out->count == HOME_TAKES_MAX)
+            continue;
+        out->keys[out->count++] = job->model_key;
+        out->allowed = out->allowed && home_allows(home, job, root);
     }
-    return false;
+}
+
+static bool is_wanted(const struct wanted *wanted, uint64_t key)
+{
+    bool found = false;
+    for (int i = 0; i < wanted->count && !found; i++)
+        found = wanted->keys[i] == key;
+    return found;
 }
 
 /* The farm keeps 8 speeds a device: those of open jobs come first. */
-static void put_speeds(const struct sora_home *home, const struct home_device *device,
+static void put_speeds(const struct wanted *wanted, const struct home_device *device,
                        struct sora_farm_device *out)
 {
     for (int pass = 0; pass < 2; pass++) {
         for (int i = 0; i < device->speed_count; i++) {
             const struct home_speed *speed = &device->speeds[i];
-            if (is_wanted(home, speed->key) != (pass == 0) ||
+            if (is_wanted(wanted, speed->key) != (pass == 0) ||
                 out->speed_count == SORA_FARM_SPEEDS_MAX)
                 continue;
             out->speeds[out->speed_count++] = (struct sora_farm_speed){
@@ -103,17 +122,17 @@ static void put_speeds(const struct sora_home *home, const struct home_device *d
     }
 }
 
-static void put_device(const struct sora_home *home, const Farm__Device *wire,
+static void put_device(const struct wanted *wanted, const Farm__Device *wire,
                        const struct home_device *device, struct sora_farm_device *out)
 {
     *out = (struct sora_farm_device){
         .device_class = digest64(device->class_text, strlen(device->class_text)),
         .memory_free_bytes =
             (int64_t)(wire->memory_free < BYTES_MAX ? wire->memory_free : BYTES_MAX),
-        .offered = wire->state == FARM__DEVICE_STATE__DEVICE_READY ||
-                   wire->state == FARM__DEVICE_STATE__DEVICE_BUSY};
+        .offered = wanted->allowed && (wire->state == FARM__DEVICE_STATE__DEVICE_READY ||
+                                       wire->state == FARM__DEVICE_STATE__DEVICE_BUSY)};
     home_cut_text(device->id, out->name, sizeof(out->name));
-    put_speeds(home, device, out);
+    put_speeds(wanted, device, out);
 }
 
 static void put_report(const Farm__TaskReport *wire, struct sora_farm_report *out)
@@ -154,8 +173,11 @@ void home_take_advert(struct sora_home *home, const struct sora_origin *origin,
         return;
     }
     home_cut_text(origin->identity->name, node->name, sizeof(node->name));
+    memcpy(node->root, origin->identity->root, sizeof(node->root));
     node->heard = home->now;
     take_models(node, advert);
+    struct wanted wanted;
+    find_wanted(home, node->root, &wanted);
     struct sora_farm_beat beat = {
         .boot = advert->boot, .sequence = advert->sequence, .draining = advert->draining};
     node->device_count = 0;
@@ -163,7 +185,7 @@ void home_take_advert(struct sora_home *home, const struct sora_origin *origin,
         struct home_device *device = &node->devices[node->device_count++];
         take_device(advert->devices[i], device);
         struct sora_farm_device *told = &beat.devices[beat.device_count++];
-        put_device(home, advert->devices[i], device, told);
+        put_device(&wanted, advert->devices[i], device, told);
         node->offered[i] = told->offered;
     }
     for (size_t i = 0; i < advert->n_reports && i < SORA_FARM_REPORTS_MAX; i++)

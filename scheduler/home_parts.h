@@ -71,6 +71,11 @@ void home_watch_asks(struct sora_home *home);
 int home_read_manifest(struct sora_home *home, struct home_job *job, struct sora_fault *fault);
 void home_answer_submit(struct sora_home *home, struct home_reply *reply,
                         const struct home_job *job);
+/* Reads our certificate again when it is another: a node may join a studio while it runs. */
+void home_look_at_root(struct sora_home *home);
+/* Whether a node of this studio may render the job. */
+bool home_allows(const struct sora_home *home, const struct home_job *job,
+                 const unsigned char root[SORA_KEY_PUBLIC_SIZE]);
 bool home_may_see(const struct sora_home *home, const struct home_job *job,
                   const struct sora_identity *who);
 

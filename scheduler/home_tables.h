@@ -51,7 +51,7 @@ struct home_model {
     char name[129];
 };
 struct home_node {
-    unsigned char id[SORA_NODE_ID_SIZE];
+    unsigned char id[SORA_NODE_ID_SIZE], root[SORA_KEY_PUBLIC_SIZE];
     uint64_t number; /* the first 8 bytes of its id: the same after a restart */
     char name[SORA_NAME_SIZE];
     sora_time heard;
@@ -151,7 +151,6 @@ enum home_held_kind {
     HOME_HELD_SUBMIT, /* reply, job */
     HOME_HELD_ACK,    /* reply */
     HOME_HELD_PIECE,  /* action: node, job, shard, epoch, step = index */
-    HOME_HELD_ENDED,  /* job */
 };
 struct home_held {
     enum home_held_kind kind;
@@ -180,8 +179,7 @@ struct home_fetch {
     size_t row;
 };
 
-/* A Submit or Plan that waits for the model's manifest. */
-struct home_ask {
+struct home_ask { /* a Submit or Plan that waits for the model's manifest */
     struct sora_home *home;
     bool used, plan_only;
     struct home_reply reply;
@@ -216,7 +214,6 @@ struct home_export {
 struct home_commit {
     struct sora_home *home; /* NULL: the home is gone */
 };
-
 struct sora_home {
     struct sora_home_params params;
     char results[SORA_FILE_PATH_SIZE], worker[SORA_FILE_PATH_SIZE];
@@ -224,7 +221,10 @@ struct sora_home {
     struct sora_farm *farm;
     struct sora_replay *replay;
     struct sora_tasks *tasks;
-    sora_time now; /* of the call at hand */
+    sora_time now;                                /* of the call at hand */
+    unsigned char signature[SORA_SIGNATURE_SIZE]; /* of our certificate as last read */
+    unsigned char root[SORA_KEY_PUBLIC_SIZE];     /* our studio's */
+    bool has_root;
     struct home_node **nodes;
     int node_count;
     struct home_job **jobs; /* by creation */

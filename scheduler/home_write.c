@@ -120,6 +120,7 @@ static void batch_done(void *context, const struct sora_fault *fault)
     if (!home)
         return;
     home->commit = NULL;
+    home_wake(home);
     if (fault && fault->code) {
         batch_failed(home, fault);
         return;

@@ -1,385 +1,10 @@
 /* The home: what is said rests on what is stored, jobs go through, restarts change nothing. */
 #include "tests/unit/home_assembler.h"
-#include "tests/unit/home_fixture.h"
+#include "tests/unit/home_loop.h"
 
-#include <poll.h>
 #include <signal.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
-
-#define STEPS 4
-#define TASKS_MAX 8
-#define LATENT_BYTES (16 * 4 * 8 * 4) /* channels, height, width, float32 */
-
-/* ---- nodes ---- */
-
-struct task {
-    bool used, text, running;
-    unsigned char job[16];
-    uint32_t shard, epoch, step, first, end;
-    uint64_t version, boot;
-    uint32_t stored, acked_pieces;
-    bool complete, parked;
-    size_t states;
-};
-static struct node {
-    uint64_t boot, sequence;
-    bool silent;
-    struct task tasks[TASKS_MAX];
-} nodes[MEMBERS];
-static unsigned char model_digest[SORA_DIGEST_SIZE];
-static int moved_text; /* TextEncode orders seen */
-
-static struct task *task_of(int member, const ProtobufCBinaryData *job, bool text, uint32_t shard,
-                            uint32_t epoch)
-{
-    for (int i = 0; i < TASKS_MAX; i++) {
-        struct task *task = &nodes[member].tasks[i];
-        if (task->used && task->text == text && (text || task->shard == shard) &&
-            task->epoch == epoch && memcmp(task->job, job->data, 16) == 0)
-            return task;
-    }
-    return NULL;
-}
-
-static void node_offer(int member, const Farm__LeaseOffer *offer)
-{
-    struct sora_message *message = NULL;
-    assert_int_equal(sora_message_decode_as(&farm__lease_body__descriptor,
-                                            offer->lease->payload.data, offer->lease->payload.len,
-                                            true, &message, NULL),
-                     0);
-    const Farm__LeaseBody *body = (const Farm__LeaseBody *)message->any;
-    assert_memory_equal(body->node.data, members[member].identity.node, 32);
-    assert_int_equal(body->boot, nodes[member].boot);
-    if (!task_of(member, &body->job, body->text, body->shard, body->epoch)) {
-        struct task *task = nodes[member].tasks;
-        while (task->used)
-            task++;
-        *task = (struct task){.used = true,
-                              .text = body->text,
-                              .shard = body->shard,
-                              .epoch = body->epoch,
-                              .boot = body->boot};
-        memcpy(task->job, body->job.data, 16);
-    }
-    struct sora_envelope envelope;
-    const struct sora_envelope_params params = {.key = members[member].sign,
-                                                .certificate = &members[member].certificate,
-                                                .domain = SORA_DOMAIN_LEASE,
-                                                .audience = members[OAK].identity.node,
-                                                .wall_expires_ms = home_wall_ms() + 60000,
-                                                .payload = offer->lease->payload.data,
-                                                .payload_size = offer->lease->payload.len};
-    sora_envelope_seal(&params, &envelope);
-    Farm__LeaseGrant grant = FARM__LEASE_GRANT__INIT;
-    grant.lease = &envelope.wire;
-    grant.lease_ms = 60000;
-    Farm__Message answer = FARM__MESSAGE__INIT;
-    answer.body_case = FARM__MESSAGE__BODY_LEASE_GRANT;
-    answer.lease_grant = &grant;
-    say(member, &answer);
-    sora_message_destroy(&message);
-}
-
-static void node_text(int member, const Farm__TextEncode *encode)
-{
-    struct task *task = task_of(member, &encode->job, true, 0, encode->epoch);
-    assert_non_null(task);
-    moved_text++;
-    task->running = true;
-    task->version = encode->version;
-    static float numbers[4 * STEPS + 1];
-    Farm__Schedule schedule = FARM__SCHEDULE__INIT;
-    schedule.steps = encode->steps;
-    schedule.n_sigmas = STEPS + 1;
-    schedule.n_timesteps = STEPS;
-    schedule.n_correctors = 4 * STEPS;
-    schedule.n_predictors = 3 * STEPS;
-    schedule.sigmas = schedule.timesteps = schedule.correctors = schedule.predictors = numbers;
-    struct sora_blob rows[8];
-    Farm__BlobName names[8], *pointers[8];
-    assert_true(encode->n_texts <= 8);
-    for (size_t i = 0; i < encode->n_texts; i++) {
-        char row[256] = "";
-        snprintf(row, sizeof(row), "%s", encode->texts[i]);
-        rows[i] = hold_blob(row, sizeof(row));
-        farm__blob_name__init(&names[i]);
-        sora_blob_put(&rows[i], &names[i]);
-        pointers[i] = &names[i];
-    }
-    Farm__TextEncoded encoded = FARM__TEXT_ENCODED__INIT;
-    encoded.job = encode->job;
-    encoded.epoch = encode->epoch;
-    encoded.rows = pointers;
-    encoded.n_rows = encode->n_texts;
-    encoded.schedule = &schedule;
-    Farm__Message answer = FARM__MESSAGE__INIT;
-    answer.body_case = FARM__MESSAGE__BODY_TEXT_ENCODED;
-    answer.text_encoded = &encoded;
-    say(member, &answer);
-}
-
-static void node_assign(int member, const Farm__ShardAssign *assign)
-{
-    struct task *task = task_of(member, &assign->job, false, assign->shard, assign->epoch);
-    if (!task || assign->boot != nodes[member].boot)
-        return;
-    assert_true(assign->n_texts > 0 && assign->schedule->steps == STEPS);
-    if (!task->running)
-        task->step = task->stored = assign->step;
-    task->running = true;
-    task->version = assign->version;
-    task->first = assign->first;
-    task->end = assign->end;
-    task->states = assign->n_states;
-    task->parked = assign->park;
-    /* The states cover the shard without a gap. */
-    uint32_t at = assign->first;
-    for (size_t i = 0; i < assign->n_states; i++) {
-        assert_true(assign->states[i]->first <= at || assign->step == STEPS);
-        at = assign->states[i]->end;
-    }
-    assert_true(assign->step == 0 || at >= assign->end);
-}
-
-static void node_take(int member, const Farm__Message *message)
-{
-    struct task *task;
-    switch (message->body_case) {
-    case FARM__MESSAGE__BODY_LEASE_OFFER:
-        node_offer(member, message->lease_offer);
-        return;
-    case FARM__MESSAGE__BODY_TEXT_ENCODE:
-        node_text(member, message->text_encode);
-        return;
-    case FARM__MESSAGE__BODY_SHARD_ASSIGN:
-        node_assign(member, message->shard_assign);
-        return;
-    case FARM__MESSAGE__BODY_LEASE_REVOKE:
-        task = task_of(member, &message->lease_revoke->job, message->lease_revoke->text,
-                       message->lease_revoke->shard, message->lease_revoke->epoch);
-        if (task)
-            task->used = false;
-        return;
-    case FARM__MESSAGE__BODY_CHECKPOINT_STORED:
-        task = task_of(member, &message->checkpoint_stored->job, false,
-                       message->checkpoint_stored->shard, message->checkpoint_stored->epoch);
-        if (task)
-            task->stored = message->checkpoint_stored->step;
-        return;
-    case FARM__MESSAGE__BODY_SEGMENT_STORED:
-        task = task_of(member, &message->segment_stored->job, false, message->segment_stored->shard,
-                       message->segment_stored->epoch);
-        if (task) {
-            task->acked_pieces |= 1u << message->segment_stored->index;
-            task->complete |= message->segment_stored->complete;
-        }
-        return;
-    default:
-        return;
-    }
-}
-
-/* ---- the loop ---- */
-
-static bool deliver(void)
-{
-    bool any = false;
-    for (size_t i = 0; i < sent_count; i++) {
-        if (sent[i].taken)
-            continue;
-        sent[i].taken = any = true;
-        if (!sent[i].reply && !nodes[sent[i].to].silent)
-            node_take(sent[i].to, sent[i].message->farm);
-    }
-    return any;
-}
-
-static bool missing_fetches(void)
-{
-    bool any = false;
-    for (size_t i = 0; i < sizeof(calls) / sizeof(calls[0]); i++) {
-        if (!calls[i].used || !calls[i].missing)
-            continue;
-        struct sora_fault fault = {.code = SORA_E_NOT_FOUND, .text = "nobody has it"};
-        struct sora_blob blob = {.size = 0};
-        call_done(&calls[i], &blob, &fault);
-        any = true;
-    }
-    return any;
-}
-
-/* Until nothing moves any more. */
-static void run(void)
-{
-    for (int idle = 0; idle < 2;) {
-        bool work = deliver() || missing_fetches();
-        work = sora_tasks_step(blob_tasks) > 0 || work;
-        sora_home_step(home, now);
-        bool busy = home->commit || sora_tasks_pending(blob_tasks) > 0 ||
-                    sora_tasks_pending(home->tasks) > 0;
-        if (busy && !work) {
-            struct pollfd items[SORA_HOME_POLL_MAX + 1];
-            size_t count = sora_home_poll(home, items);
-            assert_true(count < SORA_HOME_POLL_MAX);
-            items[count++] = (struct pollfd){.fd = sora_tasks_fd(blob_tasks), .events = POLLIN};
-            assert_true(poll(items, count, 20000) > 0);
-        }
-        idle = work || busy ? 0 : idle + 1;
-    }
-}
-
-static void beat(int member)
-{
-    Farm__Device device = FARM__DEVICE__INIT;
-    Farm__Speed speed = FARM__SPEED__INIT;
-    Farm__Model model = FARM__MODEL__INIT;
-    Farm__Device *devices[] = {&device};
-    Farm__Speed *speeds[] = {&speed};
-    Farm__Model *models[] = {&model};
-    Farm__TaskReport reports[TASKS_MAX], *pointers[TASKS_MAX];
-    char id[] = "cpu0", kind[] = "cpu", class[] = "cpu-test-1", name[] = "tiny";
-    device.id = id;
-    device.kind = kind;
-    device.device_class = class;
-    device.memory_free = 8000000000;
-    device.state = FARM__DEVICE_STATE__DEVICE_READY;
-    device.speeds = speeds;
-    device.n_speeds = 1;
-    speed.model = (ProtobufCBinaryData){SORA_DIGEST_SIZE, model_digest};
-    speed.width = 8;
-    speed.height = 4;
-    speed.window = 5;
-    speed.window_ms = 1000;
-    speed.decode_ms = 100;
-    model.digest = speed.model;
-    model.name = name;
-    Farm__Advert advert = FARM__ADVERT__INIT;
-    advert.devices = devices;
-    advert.n_devices = 1;
-    advert.models = models;
-    advert.n_models = 1;
-    advert.roles = members[member].identity.roles;
-    advert.boot = nodes[member].boot;
-    advert.sequence = ++nodes[member].sequence;
-    advert.reports = pointers;
-    for (int i = 0; i < TASKS_MAX; i++) {
-        const struct task *task = &nodes[member].tasks[i];
-        if (!task->used)
-            continue;
-        Farm__TaskReport *report = pointers[advert.n_reports] = &reports[advert.n_reports];
-        farm__task_report__init(report);
-        report->job = (ProtobufCBinaryData){16, (uint8_t *)task->job};
-        report->shard = task->shard;
-        report->text = task->text;
-        report->epoch = task->epoch;
-        report->version = task->version;
-        report->step = task->step;
-        report->work = !task->running ? FARM__TASK_WORK__TASK_GRANTED
-                       : task->parked ? FARM__TASK_WORK__TASK_PARKED
-                                      : FARM__TASK_WORK__TASK_RUNNING;
-        advert.n_reports++;
-    }
-    Farm__Message message = FARM__MESSAGE__INIT;
-    message.body_case = FARM__MESSAGE__BODY_ADVERT;
-    message.advert = &advert;
-    say(member, &message);
-}
-
-static void second(void)
-{
-    now += SORA_TIME_SECOND;
-    for (int i = BROOK; i <= REED; i++) {
-        if (!nodes[i].silent)
-            beat(i);
-    }
-    run();
-}
-
-static void checkpoint(int member, struct task *task, uint32_t step)
-{
-    size_t size = (task->end - task->first) * LATENT_BYTES;
-    unsigned char *state = malloc(size);
-    memset(state, (int)(step * 16 + task->shard), size);
-    struct sora_blob blob = hold_blob(state, size);
-    free(state);
-    Farm__BlobName name = FARM__BLOB_NAME__INIT;
-    sora_blob_put(&blob, &name);
-    Farm__Checkpoint wire = FARM__CHECKPOINT__INIT;
-    wire.job = (ProtobufCBinaryData){16, task->job};
-    wire.shard = task->shard;
-    wire.epoch = task->epoch;
-    wire.step = step;
-    wire.state = &name;
-    Farm__Message message = FARM__MESSAGE__INIT;
-    message.body_case = FARM__MESSAGE__BODY_CHECKPOINT;
-    message.checkpoint = &wire;
-    task->step = step;
-    say(member, &message);
-}
-
-static uint32_t frame_of(uint32_t latent)
-{
-    return latent == 0 ? 0 : 4 * (latent - 1) + 1;
-}
-
-/* Two pieces a shard. */
-static void piece(int member, struct task *task, uint32_t index)
-{
-    uint32_t first = frame_of(task->first), end = frame_of(task->end);
-    uint32_t middle = first + (end - first) / 2;
-    char content[64];
-    int size = snprintf(content, sizeof(content), "piece %u of shard %u epoch %u", index,
-                        task->shard, task->epoch);
-    struct sora_blob blob = hold_blob(content, (size_t)size);
-    Farm__BlobName name = FARM__BLOB_NAME__INIT;
-    sora_blob_put(&blob, &name);
-    Farm__Segment wire = FARM__SEGMENT__INIT;
-    wire.job = (ProtobufCBinaryData){16, task->job};
-    wire.shard = task->shard;
-    wire.epoch = task->epoch;
-    wire.index = index;
-    wire.frame_first = index ? middle : first;
-    wire.frame_count = index ? end - middle : middle - first;
-    wire.video = &name;
-    wire.last = index == 1;
-    Farm__Message message = FARM__MESSAGE__INIT;
-    message.body_case = FARM__MESSAGE__BODY_SEGMENT;
-    message.segment = &wire;
-    say(member, &message);
-}
-
-typedef void (*task_work)(int member, struct task *task, uint32_t number);
-
-static int each_shard(task_work work, uint32_t number)
-{
-    int count = 0;
-    for (int member = BROOK; member <= REED; member++) {
-        for (int i = 0; i < TASKS_MAX; i++) {
-            struct task *task = &nodes[member].tasks[i];
-            if (!task->used || task->text || !task->running || nodes[member].silent)
-                continue;
-            count++;
-            if (work)
-                work(member, task, number);
-        }
-    }
-    run();
-    return count;
-}
-
-/* The shard that a node holds. */
-static struct task *shard_of(int member)
-{
-    for (int i = 0; i < TASKS_MAX; i++) {
-        struct task *task = &nodes[member].tasks[i];
-        if (task->used && !task->text && task->running)
-            return task;
-    }
-    fail_msg("%s holds no shard", members[member].identity.name);
-    return NULL;
-}
 
 /* ---- what people say ---- */
 
@@ -944,6 +569,98 @@ static void a_failed_assembly_says_why(void **state)
     refused(job_request(ANNA, FARM__MESSAGE__BODY_FETCH, "01"), SORA_E_NOT_FOUND, "failed");
 }
 
+static void a_private_job_stays_in_its_studio(void **state)
+{
+    (void)state;
+    members[REED].identity.root[0] ^= 1; /* another studio's */
+    second();
+    submit(&balloon);
+    assert_int_equal(start_shards(), 1);
+    assert_int_equal(shard_of(BROOK)->end, 21);
+    for (size_t i = 0; i < sent_count; i++)
+        assert_true(sent[i].reply || sent[i].to != REED);
+}
+
+/* Of a node that does not hold the shard, of an epoch that is over, of a size that cannot be. */
+static void wrong_results_are_ignored(void **state)
+{
+    (void)state;
+    second();
+    submit(&balloon);
+    assert_int_equal(start_shards(), 2);
+    struct task task = *shard_of(BROOK);
+    checkpoint(REED, &task, 2);
+    piece(REED, &task, 0);
+    task.epoch += 7;
+    checkpoint(BROOK, &task, 2);
+    piece(BROOK, &task, 0);
+    task = *shard_of(BROOK);
+    task.end--; /* a latent is missing */
+    checkpoint(BROOK, &task, 2);
+    task = *shard_of(BROOK);
+    task.first += 100; /* frames that the take does not have */
+    task.end += 100;
+    piece(BROOK, &task, 0);
+    run();
+    const struct home_take *take = &home->jobs[0]->takes[0];
+    assert_int_equal(take->part_count, 0);
+    assert_int_equal(take->piece_count, 0);
+    assert_int_equal(shard_of(BROOK)->stored, 0);
+}
+
+static void the_preview_can_be_fetched_while_it_grows(void **state)
+{
+    (void)state;
+    second();
+    submit(&balloon);
+    assert_int_equal(start_shards(), 2);
+    each_shard(checkpoint, 2);
+    each_shard(checkpoint, 4);
+    each_shard(piece, 0);
+    assert_int_equal(assemblies_begun, 1);
+    assert_true(status_of("01")->preview);
+    Farm__JobName name = FARM__JOB_NAME__INIT;
+    char prefix[] = "01";
+    name.prefix = prefix;
+    Farm__Fetch fetch = FARM__FETCH__INIT;
+    fetch.job = &name;
+    fetch.kind = FARM__RESULT_KIND__RESULT_PREVIEW;
+    Farm__Message message = FARM__MESSAGE__INIT;
+    message.body_case = FARM__MESSAGE__BODY_FETCH;
+    message.fetch = &fetch;
+    uint64_t id = say(ANNA, &message);
+    run();
+    refused(answer_to(id), SORA_E_BUSY, "no preview yet");
+    char path[SORA_FILE_PATH_SIZE];
+    for (uint64_t size = 3; size < 9; size += 5) {
+        snprintf(path, sizeof(path), "%.1000s/%s/" SORA_ASSEMBLY_PREVIEW, scratch_path("results"),
+                 home->jobs[0]->folder);
+        assert_int_equal(sora_file_write(path, "preview!", size, NULL), 0);
+        id = say(ANNA, &message);
+        run();
+        assert_int_equal(answer_to(id)->body_case, FARM__MESSAGE__BODY_FETCH_REPLY);
+        assert_int_equal(answer_to(id)->fetch_reply->size, size);
+        assert_string_equal(answer_to(id)->fetch_reply->file_name, "Red-balloon-preview.mkv");
+    }
+    refused(job_request(ANNA, FARM__MESSAGE__BODY_FETCH, "01"), SORA_E_BUSY, "not done yet");
+}
+
+/* What may pass, as a full disk, is tried again. */
+static void an_assembly_begins_again(void **state)
+{
+    (void)state;
+    second();
+    submit(&balloon);
+    assembly_code = SORA_E_SPACE;
+    render_to_the_end();
+    assert_int_equal(status_of("01")->state, FARM__JOB_STATE__JOB_ASSEMBLING);
+    assembly_code = 0;
+    now += 11 * SORA_TIME_SECOND;
+    run();
+    assert_int_equal(status_of("01")->state, FARM__JOB_STATE__JOB_DONE);
+    assert_int_equal(assemblies_begun, 2);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, open_world, home_close)
 
 int main(void)
@@ -962,6 +679,10 @@ int main(void)
         TEST(watching_ends_with_the_job),
         TEST(names_are_looked_up_among_what_one_may_see),
         TEST(a_failed_assembly_says_why),
+        TEST(an_assembly_begins_again),
+        TEST(a_private_job_stays_in_its_studio),
+        TEST(wrong_results_are_ignored),
+        TEST(the_preview_can_be_fetched_while_it_grows),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
