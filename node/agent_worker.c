@@ -270,6 +270,8 @@ void agent_device_step(struct agent_device *device)
 void agent_command(struct agent_device *device, enum sora_serve_command command, const void *head,
                    size_t head_size, const void *payload, size_t payload_size)
 {
+    if (device->task && device->task->fail)
+        return; /* it is to be stopped */
     const struct sora_frame frame = {.kind = command,
                                      .head = head,
                                      .head_size = head_size,
@@ -279,7 +281,7 @@ void agent_command(struct agent_device *device, enum sora_serve_command command,
     if (rc == SORA_OK || rc == SORA_E_IO)
         return; /* the child's end is told by its step */
     if (device->task)
-        agent_fail_task(device->task, rc, "the worker's queue is full");
+        agent_fail_task(device->task, rc, "a command to the worker is too long or too much");
 }
 
 void agent_span(struct agent_device *device, enum sora_serve_command command,

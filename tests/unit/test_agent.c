@@ -1,0 +1,639 @@
+/*
+ * The agent with real child processes around a made-up model, between a scripted home and a network
+ * with faults: leases, shards alone and exchanging halos, results, failures, and what is refused.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "tests/unit/agent_farm.h"
+
+/* ---- orders ---- */
+
+struct order {
+    Farm__ShardAssign wire;
+    Farm__Timeline timeline;
+    Farm__Schedule schedule;
+    Farm__Neighbour others[HOME_SHARDS], *other_list[HOME_SHARDS];
+    Farm__ShardText text, *texts[1];
+    Farm__BlobName rows, states[HOME_SHARDS];
+    Farm__StatePart parts[HOME_SHARDS], *part_list[HOME_SHARDS];
+    float correctors[4 * HOME_STEPS_MAX], predictors[3 * HOME_STEPS_MAX];
+};
+
+static void order_schedule(const struct home *home, struct order *o)
+{
+    const struct sora_schedule *from = &home->schedule;
+    size_t steps = (size_t)from->steps;
+    farm__schedule__init(&o->schedule);
+    for (size_t i = 0; i < steps; i++) {
+        memcpy(&o->correctors[4 * i], from->rows[i].corrector, 4 * sizeof(float));
+        memcpy(&o->predictors[3 * i], from->rows[i].predictor, 3 * sizeof(float));
+    }
+    o->schedule.solver = (uint32_t)from->solver;
+    o->schedule.steps = (uint32_t)steps;
+    o->schedule.n_sigmas = steps + 1;
+    o->schedule.sigmas = (float *)(uintptr_t)from->sigmas;
+    o->schedule.n_timesteps = steps;
+    o->schedule.timesteps = (float *)(uintptr_t)from->timesteps;
+    o->schedule.n_correctors = 4 * steps;
+    o->schedule.correctors = o->correctors;
+    o->schedule.n_predictors = 3 * steps;
+    o->schedule.predictors = o->predictors;
+}
+
+/* Every other shard is a neighbour; those that have nothing to exchange do no harm. */
+static void order_others(struct home *home, uint32_t k, struct order *o)
+{
+    for (uint32_t i = 0; i < home->shards; i++) {
+        const struct home_shard *shard = &home->shard[i];
+        farm__blob_name__init(&o->states[i]);
+        farm__state_part__init(&o->parts[i]);
+        sora_blob_put(&shard->states[home->shard[k].resume], &o->states[i]);
+        o->parts[i].first = shard->first;
+        o->parts[i].end = shard->end;
+        o->parts[i].state = &o->states[i];
+        o->part_list[i] = &o->parts[i];
+        if (i == k)
+            continue;
+        size_t n = o->wire.n_neighbours++;
+        Farm__Neighbour *other = &o->others[n];
+        farm__neighbour__init(other);
+        other->shard = i;
+        other->first = shard->first;
+        other->end = shard->end;
+        other->epoch = shard->epoch;
+        other->node = home_bytes(home->rig.nodes[shard->node].identity.node, SORA_NODE_ID_SIZE);
+        other->resume_step = shard->resume;
+        o->other_list[n] = other;
+    }
+    o->wire.neighbours = o->other_list;
+    if (home->shard[k].resume > 0) {
+        o->wire.states = o->part_list;
+        o->wire.n_states = home->shards;
+    }
+}
+
+static void order_fill(struct home *home, uint32_t k, struct order *o)
+{
+    struct home_shard *shard = &home->shard[k];
+    const struct sora_serve_shard *job = &home->job;
+    memset(o, 0, sizeof(*o));
+    farm__shard_assign__init(&o->wire);
+    farm__timeline__init(&o->timeline);
+    farm__shard_text__init(&o->text);
+    farm__blob_name__init(&o->rows);
+    o->timeline.latents = (uint32_t)job->timeline.latent_count;
+    o->timeline.window = (uint32_t)job->timeline.window_latents;
+    o->timeline.overlap = (uint32_t)job->timeline.overlap_latents;
+    o->timeline.channels = (uint32_t)job->channels;
+    o->timeline.height = (uint32_t)job->height;
+    o->timeline.width = (uint32_t)job->width;
+    sora_blob_put(&home->rows, &o->rows);
+    o->text.end = o->timeline.latents;
+    o->text.prompt = o->text.negative = &o->rows;
+    o->texts[0] = &o->text;
+    order_schedule(home, o);
+    o->wire.job = home_bytes(home->id, sizeof(home->id));
+    o->wire.shard = k;
+    o->wire.epoch = shard->epoch;
+    o->wire.first = shard->first;
+    o->wire.end = shard->end;
+    o->wire.timeline = &o->timeline;
+    o->wire.schedule = &o->schedule;
+    o->wire.guidance = job->guidance;
+    o->wire.model = home_bytes(rig_model.bytes, SORA_DIGEST_SIZE);
+    o->wire.step = shard->resume;
+    o->wire.checkpoint_steps = home->checkpoint_steps;
+    o->wire.device = (char *)(uintptr_t) "cpu0";
+    o->wire.fps = 16;
+    o->wire.frame_width = o->wire.frame_height = 16;
+    o->wire.version = ++shard->version;
+    o->wire.boot = RIG_BOOT + (unsigned)shard->node;
+    o->wire.floor = home->floor;
+    o->wire.park = home->park;
+    o->wire.shards = home->shards;
+    o->wire.texts = o->texts;
+    o->wire.n_texts = 1;
+    o->wire.context_latents = home->context;
+    order_others(home, k, o);
+}
+
+static void order(struct home *home, uint32_t k)
+{
+    struct order o;
+    order_fill(home, k, &o);
+    home_send(home, home->shard[k].node, FARM__MESSAGE__BODY_SHARD_ASSIGN, &o.wire);
+}
+
+static void raise_floor(struct home *home)
+{
+    uint32_t floor = UINT32_MAX;
+    for (uint32_t k = 0; k < home->shards; k++)
+        floor = home->shard[k].checkpoint < floor ? home->shard[k].checkpoint : floor;
+    if (floor == home->floor)
+        return;
+    home->floor = floor;
+    for (uint32_t k = 0; k < home->shards; k++)
+        order(home, k);
+}
+
+static void cut(struct home *home, uint32_t shards)
+{
+    uint32_t latents = (uint32_t)home->job.timeline.latent_count;
+    home->shards = shards;
+    for (uint32_t k = 0; k < shards; k++) {
+        home->shard[k].node = (int)(k + 1);
+        home->shard[k].epoch = k + 1;
+        home->shard[k].first = latents * k / shards;
+        home->shard[k].end = latents * (k + 1) / shards;
+    }
+}
+
+static void end_lease(struct home *home, uint32_t k)
+{
+    Farm__LeaseRevoke wire = FARM__LEASE_REVOKE__INIT;
+    wire.job = home_bytes(home->id, sizeof(home->id));
+    wire.shard = k;
+    wire.epoch = home->shard[k].epoch;
+    wire.reason = (char *)(uintptr_t) "over";
+    home_send(home, home->shard[k].node, FARM__MESSAGE__BODY_LEASE_REVOKE, &wire);
+}
+
+/* ---- conditions ---- */
+
+static bool all_are_ready(const struct home *home)
+{
+    bool all = true;
+    for (int i = 1; i < home->rig.node_count; i++) {
+        const Farm__Device *device = sora_agent_advert(home->rig.nodes[i].agent)->devices[0];
+        all = all && (device->state == FARM__DEVICE_STATE__DEVICE_READY ||
+                      device->state == FARM__DEVICE_STATE__DEVICE_BUSY);
+    }
+    return all;
+}
+
+static bool all_granted(const struct home *home)
+{
+    bool all = true;
+    for (uint32_t k = 0; k < home->shards; k++)
+        all = all && home->shard[k].granted;
+    return all;
+}
+
+static bool all_complete(const struct home *home)
+{
+    raise_floor((struct home *)(uintptr_t)home);
+    bool all = true;
+    for (uint32_t k = 0; k < home->shards; k++)
+        all = all && home->shard[k].complete;
+    return all;
+}
+
+static bool first_is_returned(const struct home *home)
+{
+    return home->shard[0].returned != 0;
+}
+
+static bool first_has_stopped(const struct home *home)
+{
+    return home->shard[0].work == FARM__TASK_WORK__TASK_STOPPED;
+}
+
+static bool all_have_checkpoints(const struct home *home)
+{
+    bool all = true;
+    for (uint32_t k = 0; k < home->shards; k++)
+        all = all && home->shard[k].checkpoint >= 2;
+    return all;
+}
+
+static struct home *ready_farm(const struct farm_params *params)
+{
+    struct home *home = farm_create(params);
+    assert_true(farm_until(home, all_are_ready));
+    farm_for(home, 2);
+    return home;
+}
+
+static void lease_all(struct home *home)
+{
+    sora_time end = sora_clock_now() + 20 * SORA_TIME_SECOND;
+    while (!all_granted(home) && sora_clock_now() < end) {
+        for (uint32_t k = 0; k < home->shards; k++) {
+            if (!home->shard[k].granted)
+                home_offer(home, k);
+        }
+        farm_for(home, 2);
+    }
+    assert_true(all_granted(home));
+}
+
+static void order_all(struct home *home)
+{
+    for (uint32_t k = 0; k < home->shards; k++)
+        order(home, k);
+}
+
+static void check_result(const struct home *home)
+{
+    size_t count = (size_t)home->job.timeline.latent_count * home->elements;
+    for (size_t i = 0; i < count; i++) {
+        if (memcmp(&home->result[i], &home->reference[i], sizeof(float)) != 0)
+            fail_msg("latent %zu differs: %g, not %g", i / home->elements, (double)home->result[i],
+                     (double)home->reference[i]);
+    }
+}
+
+static void put_file(const struct home *home, int node, const char *name)
+{
+    char path[1024];
+    snprintf(path, sizeof(path), "%s/%s", sora_blob_store_incoming(home->rig.nodes[node].blobs),
+             name);
+    FILE *file = fopen(path, "w");
+    assert_non_null(file);
+    fclose(file);
+}
+
+/* ---- one node ---- */
+
+static void test_one_node(void **state)
+{
+    (void)state;
+    struct home *home = ready_farm(&(struct farm_params){.nodes = 1});
+    cut(home, 1);
+    lease_all(home);
+    home_offer(home, 0); /* again: the same answer */
+    farm_for(home, 2);
+    assert_int_equal(home->grants, 2);
+    assert_int_equal(home->shard[0].work, FARM__TASK_WORK__TASK_GRANTED);
+    assert_int_equal(home->device_state, FARM__DEVICE_STATE__DEVICE_BUSY);
+    order_all(home);
+    assert_true(farm_until(home, all_complete));
+    check_result(home);
+    farm_for(home, 2);
+    assert_int_equal(home->shard[0].work, FARM__TASK_WORK__TASK_RUNNING); /* until released */
+    assert_int_equal(home->shard[0].step, 6);
+    assert_int_equal(home->floor, 6);
+    assert_true(home->window_ms > 1.4 && home->window_ms < 1.6 && home->decode_ms > 0.1);
+    assert_int_equal(sora_agent_tasks(home->rig.nodes[1].agent), 1);
+    end_lease(home, 0);
+    farm_for(home, 2);
+    assert_int_equal(sora_agent_tasks(home->rig.nodes[1].agent), 0);
+    assert_int_equal(home->device_state, FARM__DEVICE_STATE__DEVICE_READY);
+    home_offer(home, 0); /* that epoch is over */
+    assert_true(farm_until(home, first_is_returned));
+    assert_int_equal(home->shard[0].returned, SORA_E_STALE);
+    farm_destroy(home);
+}
+
+static void test_text(void **state)
+{
+    (void)state;
+    struct home *home = ready_farm(&(struct farm_params){.nodes = 1});
+    cut(home, 1);
+    Farm__LeaseBody body;
+    home_lease(home, 0, &body);
+    body.text = true;
+    home_offer_body(home, 0, 1, &body);
+    assert_true(farm_until(home, all_granted));
+    char *texts[3] = {(char *)(uintptr_t) "a cat", (char *)(uintptr_t) "", (char *)(uintptr_t) "x"};
+    Farm__TextEncode wire = FARM__TEXT_ENCODE__INIT;
+    wire.job = body.job;
+    wire.model = body.model;
+    wire.n_texts = 3;
+    wire.texts = texts;
+    wire.epoch = 1;
+    wire.version = 4;
+    wire.boot = body.boot;
+    wire.device = body.device;
+    wire.steps = 6;
+    wire.shift = 5;
+    home_send(home, 1, FARM__MESSAGE__BODY_TEXT_ENCODE, &wire);
+    farm_for(home, 7);
+    assert_true(home->encoded >= 3 && home->encoded <= 5); /* every 2 s */
+    assert_int_equal(home->text_steps, 6);
+    size_t size;
+    float *rows = (float *)(void *)rig_blob(&home->rig.nodes[1], &home->text_rows[0].digest, &size);
+    assert_int_equal(size, 2 * TOY_TEXT_WIDTH * sizeof(float));
+    assert_true(rows[0] == 5 && rows[1] == 6);
+    free(rows);
+    end_lease(home, 0);
+    int before = home->encoded;
+    farm_for(home, 4);
+    assert_true(home->encoded <= before + 1);
+    assert_int_equal(sora_agent_tasks(home->rig.nodes[1].agent), 0);
+    farm_destroy(home);
+}
+
+/* ---- several nodes ---- */
+
+static void run_farm(const struct farm_params *params)
+{
+    struct home *home = ready_farm(params);
+    cut(home, (uint32_t)params->nodes);
+    lease_all(home);
+    order_all(home);
+    assert_true(farm_until(home, all_complete));
+    check_result(home);
+    if (params->chaos)
+        assert_true(home->rig.full + home->rig.lost > 0);
+    farm_destroy(home);
+}
+
+static void test_neighbours(void **state)
+{
+    (void)state;
+    run_farm(&(struct farm_params){.nodes = 2});
+}
+
+static void test_three(void **state)
+{
+    (void)state;
+    run_farm(&(struct farm_params){.nodes = 3, .latents = 33});
+}
+
+/* Halos lost, doubled, out of order and refused as FULL change nothing. */
+static void test_faults(void **state)
+{
+    for (uint32_t seed = 1; seed <= 6; seed++) {
+        print_message("seed %u\n", seed);
+        run_farm(&(struct farm_params){.nodes = 2 + (int)(seed % 2), .chaos = 60, .seed = seed});
+        assert_int_equal(scratch_teardown(state), 0);
+        assert_int_equal(scratch_setup(state), 0);
+    }
+}
+
+/* Halos of several parts, in disorder. */
+static void test_large_halos(void **state)
+{
+    (void)state;
+    run_farm(&(struct farm_params){.nodes = 2,
+                                   .latents = 10,
+                                   .window = 5,
+                                   .overlap = 1,
+                                   .steps = 3,
+                                   .channels = 16,
+                                   .height = 160,
+                                   .width = 160,
+                                   .chaos = 200,
+                                   .seed = 3});
+}
+
+/* ---- failures ---- */
+
+static void move_first(struct home *home)
+{
+    struct home_shard *shard = &home->shard[0];
+    shard->epoch = 10;
+    shard->version = 0;
+    shard->granted = false;
+    shard->work = 0;
+    shard->resume = shard->checkpoint = home->floor;
+    home_offer(home, 0);
+}
+
+static bool first_is_granted(const struct home *home)
+{
+    return home->shard[0].granted;
+}
+
+static void test_killed_child(void **state)
+{
+    (void)state;
+    struct home *home = ready_farm(&(struct farm_params){.nodes = 2, .steps = 16});
+    cut(home, 2);
+    lease_all(home);
+    put_file(home, 1, "slow");
+    order_all(home);
+    assert_true(farm_until(home, all_have_checkpoints));
+    raise_floor(home);
+    put_file(home, 1, "die");
+    assert_true(farm_until(home, first_has_stopped));
+    assert_int_equal(home->shard[0].code, SORA_E_DEVICE);
+    end_lease(home, 0);
+    farm_for(home, 2);
+    assert_true(farm_until(home, all_are_ready)); /* the child comes back after a second */
+    move_first(home);
+    assert_true(home->floor >= 2 && farm_until(home, first_is_granted));
+    order_all(home);
+    assert_true(farm_until(home, all_complete));
+    check_result(home);
+    farm_destroy(home);
+}
+
+static void test_lying_child(void **state)
+{
+    (void)state;
+    struct home *home = ready_farm(&(struct farm_params){.nodes = 2});
+    cut(home, 2);
+    lease_all(home);
+    put_file(home, 1, "lie");
+    order_all(home);
+    assert_true(farm_until(home, first_has_stopped));
+    assert_int_equal(home->shard[0].code, SORA_E_DEVICE);
+    farm_destroy(home);
+}
+
+static void test_lease_runs_out(void **state)
+{
+    (void)state;
+    struct home *home = ready_farm(&(struct farm_params){.nodes = 2});
+    cut(home, 2);
+    lease_all(home);
+    order(home, 0); /* it waits for its neighbour */
+    farm_for(home, 5);
+    assert_int_equal(home->shard[0].work, FARM__TASK_WORK__TASK_RUNNING);
+    home->no_renewals = true;
+    farm_for(home, 70);
+    assert_int_equal(home->shard[0].work, FARM__TASK_WORK__TASK_STOPPED);
+    assert_int_equal(home->shard[0].code, SORA_E_TIMEOUT);
+    assert_int_equal(sora_agent_tasks(home->rig.nodes[2].agent), 0); /* granted only: gone */
+    farm_destroy(home);
+}
+
+/* ---- what is refused ---- */
+
+static int answer_to(struct home *home, const Farm__LeaseBody *body)
+{
+    home->shard[0].returned = 0;
+    home->grants = 0;
+    home_offer_body(home, 0, 1, body);
+    farm_for(home, 2);
+    return home->grants > 0 ? 1 : home->shard[0].returned;
+}
+
+static void test_offers_refused(void **state)
+{
+    (void)state;
+    struct home *home = ready_farm(&(struct farm_params){.nodes = 2, .memory_max = 5000});
+    struct rig_node *node = &home->rig.nodes[1];
+    cut(home, 1);
+    Farm__LeaseBody good, body;
+    home_lease(home, 0, &good);
+    body = good;
+    body.boot++;
+    assert_int_equal(answer_to(home, &body), 0); /* dropped */
+    body = good;
+    body.device = (char *)(uintptr_t) "gpu7";
+    assert_int_equal(answer_to(home, &body), SORA_E_NOT_FOUND);
+    body = good;
+    body.memory = 5001;
+    assert_int_equal(answer_to(home, &body), SORA_E_LIMIT);
+    body = good;
+    body.home = good.node;
+    assert_int_equal(answer_to(home, &body), 0);
+    body = good;
+    body.node = home_bytes(home->rig.nodes[2].identity.node, SORA_NODE_ID_SIZE);
+    assert_int_equal(answer_to(home, &body), 0);
+    body = good;
+    body.home = home_bytes(home->rig.nodes[2].identity.node, SORA_NODE_ID_SIZE);
+    home_offer_body(home, 2, 1, &body); /* it may not schedule */
+    farm_for(home, 2);
+    assert_int_equal(home->grants, 0);
+    node->models.here = false;
+    assert_int_equal(answer_to(home, &good), SORA_E_BUSY);
+    assert_non_null(strstr(home->shard[0].words, "fetching"));
+    assert_int_equal(answer_to(home, &good), SORA_E_BUSY);
+    assert_int_equal(node->models.fetches, 1);
+    struct sora_model_entry entry;
+    rig_entry(&entry);
+    node->models.here = true;
+    node->models.done(node->models.context, &entry, NULL);
+    assert_int_equal(answer_to(home, &good), 1);
+    body = good;
+    memset(home->id, 0x11, sizeof(home->id)); /* of another job */
+    assert_int_equal(answer_to(home, &body), SORA_E_BUSY);
+    sora_agent_member_left(node->agent, home->rig.nodes[0].identity.node);
+    assert_int_equal(sora_agent_tasks(node->agent), 0);
+    sora_agent_drain(node->agent);
+    assert_int_equal(answer_to(home, &body), SORA_E_BUSY);
+    assert_non_null(strstr(home->shard[0].words, "drained"));
+    farm_destroy(home);
+}
+
+static void test_hours(void **state)
+{
+    (void)state;
+    time_t wall = time(NULL);
+    struct tm local;
+    localtime_r(&wall, &local);
+    char hours[64];
+    snprintf(hours, sizeof(hours), "%02d:00-%02d:00", (local.tm_hour + 2) % 24,
+             (local.tm_hour + 3) % 24);
+    struct home *home = farm_create(&(struct farm_params){.nodes = 1, .hours = hours});
+    cut(home, 1);
+    farm_for(home, 3);
+    assert_int_equal(home->device_state, FARM__DEVICE_STATE__DEVICE_OFF);
+    assert_non_null(strstr(home->state_text, "off until"));
+    Farm__LeaseBody body;
+    home_lease(home, 0, &body);
+    assert_int_equal(answer_to(home, &body), SORA_E_BUSY);
+    farm_destroy(home);
+}
+
+static void test_orders_refused(void **state)
+{
+    (void)state;
+    struct home *home = ready_farm(&(struct farm_params){.nodes = 1});
+    struct order o;
+    cut(home, 1);
+    order(home, 0); /* without a lease */
+    assert_true(farm_until(home, first_is_returned));
+    assert_int_equal(home->shard[0].returned, SORA_E_STALE);
+    lease_all(home);
+    order_fill(home, 0, &o);
+    o.wire.boot++;
+    home_send(home, 1, FARM__MESSAGE__BODY_SHARD_ASSIGN, &o.wire);
+    farm_for(home, 2);
+    assert_int_equal(home->shard[0].work, FARM__TASK_WORK__TASK_GRANTED);
+    order_fill(home, 0, &o);
+    o.wire.context_latents = 1000;
+    o.wire.n_texts = 0;
+    home_send(home, 1, FARM__MESSAGE__BODY_SHARD_ASSIGN, &o.wire);
+    assert_true(farm_until(home, first_has_stopped));
+    assert_int_equal(home->shard[0].code, SORA_E_LIMIT);
+    farm_destroy(home);
+}
+
+/* ---- hostile halos ---- */
+
+static void send_halo(struct home *home, int from, const Farm__Halo *wire, size_t size)
+{
+    static unsigned char payload[SORA_PAYLOAD_BYTES_MAX]; /* zeros: a wrong result if it is taken */
+    Farm__Message message = FARM__MESSAGE__INIT;
+    message.body_case = FARM__MESSAGE__BODY_HALO;
+    message.halo = (Farm__Halo *)(uintptr_t)wire;
+    rig_put(&home->rig, from, 1, &message, payload, size);
+}
+
+static void test_hostile_halos(void **state)
+{
+    (void)state;
+    struct home *home = ready_farm(&(struct farm_params){.nodes = 3});
+    cut(home, 2);
+    lease_all(home);
+    order(home, 0); /* waits: its neighbour has no order yet */
+    farm_for(home, 2);
+    const uint32_t one = (uint32_t)(home->elements * sizeof(float));
+    struct sora_range due = sora_timeline_halo_latents(
+        &home->job.timeline, 1, (struct sora_range){12, 24}, (struct sora_range){0, 12});
+    assert_true(due.first < due.end);
+    Farm__Halo good = FARM__HALO__INIT, wire;
+    good.job = home_bytes(home->id, sizeof(home->id));
+    good.step = 1;
+    good.from_shard = 1;
+    good.from_epoch = 2;
+    good.to_epoch = 1;
+    good.first = (uint32_t)due.first;
+    good.count = (uint32_t)(due.end - due.first);
+    good.size = good.count * one;
+    send_halo(home, 3, &good, good.size); /* of somebody else */
+    send_halo(home, 0, &good, good.size);
+#define SEND(field, value, bytes)                                                                  \
+    wire = good;                                                                                   \
+    wire.field = (value);                                                                          \
+    send_halo(home, 2, &wire, (bytes))
+    SEND(from_epoch, 1, good.size);
+    SEND(to_epoch, 2, good.size);
+    SEND(to_shard, 1, good.size);
+    SEND(from_shard, 0, good.size);
+    SEND(step, 6, good.size);
+    SEND(step, 900, good.size);
+    SEND(first, good.first + 1, good.size);
+    SEND(count, good.count + 1, good.size);
+    SEND(size, good.size + 4, good.size);
+    SEND(size, (uint64_t)1 << 30, SORA_PAYLOAD_BYTES_MAX);
+    SEND(size, good.size, good.size - 4);
+    SEND(offset, 4, good.size - 4);
+    SEND(kind, FARM__HALO_KIND__HALO_FINAL, good.size);
+    SEND(kind, FARM__HALO_KIND__HALO_PREDICTIONS, good.size);
+    wire = good;
+    wire.count = 60000;
+    wire.size = (uint64_t)60000 * one;
+    send_halo(home, 2, &wire, SORA_PAYLOAD_BYTES_MAX);
+    farm_for(home, 2);
+    assert_int_equal(home->shard[0].work, FARM__TASK_WORK__TASK_RUNNING);
+    order(home, 1);
+    assert_true(farm_until(home, all_complete));
+    check_result(home);
+    farm_destroy(home);
+}
+
+int main(int argc, char **argv)
+{
+    if (argc > 1 && strcmp(argv[1], "serve") == 0)
+        return toy_serve(argc, argv);
+#define SCRATCH(test) cmocka_unit_test_setup_teardown(test, scratch_setup, scratch_teardown)
+    const struct CMUnitTest tests[] = {
+        SCRATCH(test_one_node),       SCRATCH(test_text),        SCRATCH(test_neighbours),
+        SCRATCH(test_three),          SCRATCH(test_faults),      SCRATCH(test_large_halos),
+        SCRATCH(test_killed_child),   SCRATCH(test_lying_child), SCRATCH(test_lease_runs_out),
+        SCRATCH(test_offers_refused), SCRATCH(test_hours),       SCRATCH(test_orders_refused),
+        SCRATCH(test_hostile_halos),
+    };
+    return cmocka_run_group_tests_name("agent", tests, NULL, NULL);
+}
