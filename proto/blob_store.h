@@ -30,6 +30,8 @@ struct sora_blob {
     struct sora_digest digest;
     uint64_t size;
 };
+/* A size for fetching alone: the node that is asked says it, at most 4 MiB. */
+#define SORA_BLOB_SIZE_UNKNOWN UINT64_MAX
 /* Between wire and ours; `put` borrows from `blob`. */
 void sora_blob_put(const struct sora_blob *blob, Farm__BlobName *out_wire);
 bool sora_blob_get(const Farm__BlobName *wire, struct sora_blob *out_blob); /* NULL: false */

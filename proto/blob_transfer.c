@@ -242,7 +242,7 @@ static void open_file(struct fetch *fetch)
         return;
     }
     fetch->received = (uint64_t)status.st_size;
-    if (fetch->received > fetch->blob.size) {
+    if (fetch->received > fetch->blob.size || fetch->blob.size == SORA_BLOB_SIZE_UNKNOWN) {
         fetch->received = 0;
         if (ftruncate(fetch->fd, 0) != 0)
             fail_file(fetch, "write");
@@ -365,9 +365,9 @@ static void run_fetch(struct fetch *fetch, sora_time now)
         return;
     }
     check_stall(fetch, now);
+    uint64_t ahead = fetch->blob.size == SORA_BLOB_SIZE_UNKNOWN ? RANGE_BYTES : AHEAD_BYTES;
     while (fetch->state == FETCH_RUNNING && fetch->wait_until == 0 &&
-           fetch->asked < fetch->blob.size &&
-           fetch->asked + RANGE_BYTES <= fetch->received + AHEAD_BYTES)
+           fetch->asked < fetch->blob.size && fetch->asked + RANGE_BYTES <= fetch->received + ahead)
         ask(fetch, now);
 }
 
@@ -451,11 +451,16 @@ static void take_chunk(struct sora_blob_transfer *transfer, const struct sora_or
     struct fetch *fetch = find_running(transfer, origin, &digest);
     if (!fetch || size == 0)
         return;
+    if (fetch->blob.size == SORA_BLOB_SIZE_UNKNOWN && chunk->size <= RANGE_BYTES &&
+        size <= chunk->size)
+        fetch->blob.size = fetch->asked = chunk->size;
     if (chunk->size != fetch->blob.size) {
-        sora_fault_set(&fetch->fault, SORA_E_FORMAT,
-                       "%s has a blob of %llu bytes where one of %llu is wanted",
-                       transfer->post->name(transfer->post->owner, fetch->node),
-                       (unsigned long long)chunk->size, (unsigned long long)fetch->blob.size);
+        sora_fault_set(
+            &fetch->fault, SORA_E_FORMAT, "%s has a blob of %llu bytes where one of %llu is wanted",
+            transfer->post->name(transfer->post->owner, fetch->node),
+            (unsigned long long)chunk->size,
+            (unsigned long long)(fetch->blob.size == SORA_BLOB_SIZE_UNKNOWN ? RANGE_BYTES
+                                                                            : fetch->blob.size));
         end_fetch(fetch);
         return;
     }
