@@ -123,6 +123,15 @@ static void check_devices(struct sora_daemon *daemon, struct report *report)
             "%.80s, %.1f of %.1f GB free%s%.200s", device->name, gigabytes(device->memory_free),
             gigabytes(device->memory_total), device->state_text[0] ? ": " : "", device->state_text);
     }
+    for (int i = 0; i < daemon->config->device_count; i++) {
+        const char *sandbox = parts_sandbox(daemon->parts, i);
+        bool whole = strstr(sandbox, "seccomp") && strstr(sandbox, "landlock");
+        char name[SORA_NAME_SIZE];
+        snprintf(name, sizeof(name), "sandbox %.40s", daemon->config->device_rows[i].id);
+        if (sandbox[0])
+            add(report, name, whole, "%.80s%s", sandbox,
+                whole ? "" : "; this kernel offers no more, a newer one holds workers in better");
+    }
     if (advert->n_devices == 0)
         add(report, "devices", false, "none; see the log for what became of the workers");
     add(report, "worker", access(daemon->config->worker_path, X_OK) == 0, "%.300s",

@@ -205,12 +205,14 @@ static int check_join(struct sora_daemon *daemon, const char *code, struct sora_
     int rc = sora_invite_parse(code, &joining->invite, fault);
     if (rc)
         return rc;
-    if (memcmp(joining->invite.root, daemon->self.identity.root, SORA_KEY_PUBLIC_SIZE) == 0)
-        return sora_fault_set(fault, SORA_E_INVALID, "this node is in studio %s already",
+    /* Joining the same studio again is fine: for other roles, or after a revocation. */
+    bool same = memcmp(joining->invite.root, daemon->self.identity.root, SORA_KEY_PUBLIC_SIZE) == 0;
+    if (same && sora_self_root(&daemon->self))
+        return sora_fault_set(fault, SORA_E_INVALID, "this node holds the key of studio %s already",
                               daemon->self.identity.studio);
     if (sora_invite_expired(&joining->invite, sora_wall_now_ms()))
         return sora_fault_set(fault, SORA_E_DENIED, "the invite has expired; ask for a new one");
-    if (others > 0)
+    if (others > 0 && !same)
         return sora_fault_set(fault, SORA_E_BUSY,
                               "this node is in studio %s with %d other member%s; joining would "
                               "leave it: revoke them first, or use another --state",

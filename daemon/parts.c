@@ -239,6 +239,11 @@ const Farm__Advert *parts_advert(struct sora_parts *parts)
     return parts->agent ? sora_agent_advert(parts->agent) : NULL;
 }
 
+const char *parts_sandbox(const struct sora_parts *parts, int device)
+{
+    return parts->agent ? sora_agent_sandbox(parts->agent, device) : "";
+}
+
 struct sora_model_store *parts_models(struct sora_parts *parts)
 {
     return parts->models;

@@ -61,6 +61,9 @@ int parts_open_jobs(const struct sora_parts *parts);
 /* The agent's advert; NULL without the role. Valid until the next call. */
 const Farm__Advert *parts_advert(struct sora_parts *parts);
 
+/* What holds the worker of a device in, as it says; "" when none runs. */
+const char *parts_sandbox(const struct sora_parts *parts, int device);
+
 /* The model store; NULL when there is none. */
 struct sora_model_store *parts_models(struct sora_parts *parts);
 uint64_t parts_blob_bytes(const struct sora_parts *parts);

@@ -267,6 +267,12 @@ int sora_agent_tasks(const struct sora_agent *agent)
     return count;
 }
 
+const char *sora_agent_sandbox(const struct sora_agent *agent, int device)
+{
+    SORA_ASSERT(device >= 0 && device < agent->params.device_count);
+    return agent->devices[device].ready ? agent->devices[device].caps.sandbox : "";
+}
+
 const Farm__Advert *sora_agent_advert(struct sora_agent *agent)
 {
     agent_fill_advert(agent);

@@ -67,6 +67,9 @@ void sora_agent_drain(struct sora_agent *agent);
 /* Tasks at hand; drained when 0. */
 int sora_agent_tasks(const struct sora_agent *agent);
 
+/* What holds a device's worker in: "rlimits netns landlock seccomp"; "" before it is ready. */
+const char *sora_agent_sandbox(const struct sora_agent *agent, int device);
+
 /* The agent's own advert, without reports; for `soractl nodes`. Borrows; valid until the next call.
  */
 const Farm__Advert *sora_agent_advert(struct sora_agent *agent);

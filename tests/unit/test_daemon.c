@@ -113,6 +113,8 @@ static void join_as_member(struct box *host, struct box *guest, const char *name
     const Farm__Message *answer = join(guest, code);
     free(code);
     assert_non_null(answer);
+    if (answer->body_case == FARM__MESSAGE__BODY_REFUSAL)
+        fail_msg("%s", answer->refusal->text);
     assert_int_equal(answer->body_case, FARM__MESSAGE__BODY_ACK);
 }
 
@@ -201,6 +203,79 @@ static void membership_survives_a_restart(void **state)
     }
     assert_string_equal(heath->daemon->self.identity.studio, "brook");
     assert_int_equal(ask_members(brook)->farm_members_reply->n_members, 2);
+}
+
+static uint64_t renewal_ms(const struct box *box)
+{
+    return box->daemon->self.identity.wall_not_after_ms;
+}
+
+static uint64_t soon_ms;
+
+static bool both_are_renewed(void)
+{
+    return renewal_ms(&boxes[0]) > soon_ms && renewal_ms(&boxes[1]) > soon_ms &&
+           boxes[1].daemon->members.rows[0].identity.wall_not_after_ms > soon_ms;
+}
+
+static void certificates_are_renewed_and_revoked_with_the_old_ones(void **state)
+{
+    (void)state;
+    struct box *brook = start("brook"), *heath = start("heath");
+    join_as_member(brook, heath, "");
+    assert_true(boxes_run(0, all_up));
+    const struct sora_certificate old = heath->daemon->self.certificate;
+    struct sora_identity identity;
+    /* As if two months had gone by. */
+    soon_ms = sora_wall_now_ms() + SORA_RENEW_MS;
+    brook->daemon->self.identity.wall_not_after_ms = soon_ms - 1;
+    brook->daemon->members.rows[0].identity.wall_not_after_ms = soon_ms - 1;
+    heath->daemon->self.identity.wall_not_after_ms = soon_ms - 1;
+    heath->daemon->members.rows[0].identity.wall_not_after_ms = soon_ms - 1;
+    brook->daemon->sweep_at = 0;
+    assert_true(boxes_run(0, both_are_renewed));
+    assert_true(all_up());
+    assert_memory_not_equal(&old, &heath->daemon->self.certificate, sizeof(old));
+    const struct sora_trust *trust = brook->daemon->trust;
+    assert_int_equal(sora_trust_verify(trust, &old, 0, sora_wall_now_ms(), &identity, NULL),
+                     SORA_OK);
+    assert_int_equal(ask_revoke(brook, "heath")->body_case, FARM__MESSAGE__BODY_ACK);
+    assert_int_equal(sora_trust_verify(trust, &old, 0, sora_wall_now_ms(), &identity, NULL),
+                     SORA_E_DENIED);
+    assert_int_equal(sora_trust_verify(trust, &heath->daemon->self.certificate, 0,
+                                       sora_wall_now_ms(), &identity, NULL),
+                     SORA_E_DENIED);
+}
+
+static bool brook_is_out(void)
+{
+    return up_count(&boxes[1]) == 0;
+}
+
+static void a_membership_ends_with_its_date(void **state)
+{
+    (void)state;
+    struct box *brook = start("brook"), *heath = start("heath");
+    join_as_member(brook, heath, "");
+    assert_true(boxes_run(0, all_up));
+    heath->daemon->members.rows[0].identity.wall_not_after_ms =
+        sora_wall_now_ms() - SORA_CLOCK_TOLERANCE_MS - 1;
+    heath->daemon->sweep_at = 0;
+    assert_true(boxes_run(0, brook_is_out));
+    assert_int_equal(sora_members_count(&heath->daemon->members), 0);
+}
+
+static void a_guest_may_come_back_after_it_was_revoked(void **state)
+{
+    (void)state;
+    struct box *brook = start("brook"), *heath = start("heath");
+    join_as_member(brook, heath, "");
+    assert_true(boxes_run(0, all_up));
+    assert_int_equal(ask_revoke(brook, "heath")->body_case, FARM__MESSAGE__BODY_ACK);
+    assert_true(boxes_run(0, brook_is_out));
+    join_as_member(brook, heath, "");
+    assert_true(boxes_run(0, all_up));
+    assert_string_equal(heath->daemon->self.identity.name, "heath");
 }
 
 static void init_names_a_studio_once(void **state)
@@ -345,6 +420,11 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_code_works_once, setup, teardown),
         cmocka_unit_test_setup_teardown(a_revoked_member_is_out_within_a_second, setup, teardown),
         cmocka_unit_test_setup_teardown(membership_survives_a_restart, setup, teardown),
+        cmocka_unit_test_setup_teardown(certificates_are_renewed_and_revoked_with_the_old_ones,
+                                        setup, teardown),
+        cmocka_unit_test_setup_teardown(a_membership_ends_with_its_date, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_guest_may_come_back_after_it_was_revoked, setup,
+                                        teardown),
         cmocka_unit_test_setup_teardown(init_names_a_studio_once, setup, teardown),
         cmocka_unit_test_setup_teardown(bad_codes_are_refused, setup, teardown),
         cmocka_unit_test_setup_teardown(members_may_not_do_what_users_may, setup, teardown),
