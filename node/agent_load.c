@@ -145,11 +145,11 @@ static int fetch_needs(struct agent_task *task)
         int rc = sora_blob_transfer_fetch(agent->params.transfer, task->home, &need->blob,
                                           need_done, need);
         asked += rc == SORA_OK;
-        if (rc)
-            need->state = AGENT_NEED_TODO;
-    }
-    if (missing > asked && agent->now >= task->fetch_at)
+        if (rc == SORA_OK)
+            continue;
+        need->state = AGENT_NEED_TODO;
         task->fetch_at = agent->now + AGENT_REPEAT_NS;
+    }
     return missing;
 }
 
@@ -319,9 +319,8 @@ void agent_load_step(struct agent_task *task)
         agent_fail_task(task, SORA_E_NOT_FOUND, "the model is not here any more");
         return;
     }
-    task->fetch_at = AGENT_NEVER; /* READY of the child wakes */
     if (!agent_device_can(task->device, model.path))
-        return;
+        return; /* READY wakes */
     task->load = AGENT_LOAD_CHILD;
     agent_open_model(task->device, &model);
     int rc = send_shard(task, &model, &fault);

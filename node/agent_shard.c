@@ -390,7 +390,9 @@ sora_time agent_shard_deadline(const struct agent_task *task)
     sora_time next = sora_shard_next_deadline(task->machine);
     sora_time result = agent_result_deadline(task);
     next = result < next ? result : next;
-    if (task->load == AGENT_LOAD_FETCH && task->fetch_at < next)
+    /* What was asked for wakes when it comes; this is for asking again. */
+    if (task->load == AGENT_LOAD_FETCH && task->fetch_at > task->agent->now &&
+        task->fetch_at < next)
         next = task->fetch_at;
     return next;
 }

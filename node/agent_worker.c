@@ -205,6 +205,7 @@ static bool take_failed(struct agent_device *device, const struct sora_frame *fr
         child_failed(device, text);
         return true;
     }
+    device->task->decoding = false; /* whatever it was at */
     agent_fail_task(device->task, failed.code < 0 ? failed.code : SORA_E_INTERNAL, text);
     return true;
 }

@@ -13,6 +13,7 @@ struct farm_params {
     uint32_t chaos, seed;
     uint64_t memory_max;
     const char *hours;
+    const char *program, *model; /* the project's own worker; NULL: the toy */
 };
 
 static inline void farm_node(struct home *home, int index)
@@ -119,9 +120,26 @@ static inline void farm_job(struct home *home, const struct farm_params *p)
     memset(home->id, 0x5a, sizeof(home->id));
     home->checkpoint_steps = 2;
     home->context = 3;
-    SORA_ASSERT(sora_blob_store_put(home->rig.nodes[0].blobs, rows, sizeof(rows), rows_stored,
-                                    &home->rows) == 0);
-    farm_reference(home);
+    home->real = p->program != NULL;
+    for (int i = 0; i < 2 && !home->real; i++)
+        SORA_ASSERT(sora_blob_store_put(home->rig.nodes[0].blobs, rows, sizeof(rows), rows_stored,
+                                        i ? &home->negative : &home->rows) == 0);
+    if (!home->real)
+        farm_reference(home);
+}
+
+static inline void farm_model(const struct farm_params *params)
+{
+    if (params->model) {
+        snprintf(rig_model_path, sizeof(rig_model_path), "%s", params->model);
+        return;
+    }
+    snprintf(rig_model_path, sizeof(rig_model_path), "%s", scratch_path("model"));
+    SORA_ASSERT(mkdir(rig_model_path, 0755) == 0 &&
+                mkdir(scratch_path("model/transformer"), 0755) == 0);
+    FILE *config = fopen(scratch_path("model/transformer/config.json"), "w");
+    SORA_ASSERT(config && fprintf(config, "{\"text_dim\": %d}", TOY_TEXT_WIDTH) > 0);
+    fclose(config);
 }
 
 static inline struct home *farm_create(const struct farm_params *params)
@@ -131,16 +149,14 @@ static inline struct home *farm_create(const struct farm_params *params)
     rig->on_home = home_take;
     rig->random = params->seed * 7919 + 1;
     rig->chaos = params->chaos;
-    SORA_ASSERT(readlink("/proc/self/exe", rig->program, sizeof(rig->program) - 1) > 0);
+    if (params->program)
+        snprintf(rig->program, sizeof(rig->program), "%s", params->program);
+    else
+        SORA_ASSERT(readlink("/proc/self/exe", rig->program, sizeof(rig->program) - 1) > 0);
     SORA_ASSERT(sora_key_create(SORA_KEY_ROOT, &rig->root, NULL) == 0);
     SORA_ASSERT(sora_trust_create(&rig->trust) == 0);
     SORA_ASSERT(sora_trust_add_root(rig->trust, sora_key_public(rig->root)) == 0);
-    snprintf(rig_model_path, sizeof(rig_model_path), "%s", scratch_path("model"));
-    SORA_ASSERT(mkdir(rig_model_path, 0755) == 0 &&
-                mkdir(scratch_path("model/transformer"), 0755) == 0);
-    FILE *config = fopen(scratch_path("model/transformer/config.json"), "w");
-    SORA_ASSERT(config && fprintf(config, "{\"text_dim\": %d}", TOY_TEXT_WIDTH) > 0);
-    fclose(config);
+    farm_model(params);
     rig->node_count = params->nodes + 1;
     for (int i = 0; i < rig->node_count; i++)
         farm_node(home, i);
@@ -199,6 +215,8 @@ static inline void farm_turn(struct home *home)
     int ready = poll(items, count, busy || wake <= now ? 0 : 10);
     for (int i = 1; ready > 0 && i < rig->node_count; i++)
         sora_agent_step(rig->nodes[i].agent, rig_now(rig));
+    rig->spins = ready == 0 && !busy && wake <= now ? rig->spins + 1 : 0;
+    SORA_ASSERT(rig->spins < 50);
     if (ready == 0 && !busy && !waits && wake > rig_now(rig))
         rig->skipped += wake - rig_now(rig); /* nothing happens until then */
 }

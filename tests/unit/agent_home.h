@@ -33,7 +33,9 @@ struct home {
     bool no_renewals, park;
     unsigned char id[SORA_JOB_ID_SIZE];
     struct home_shard shard[HOME_SHARDS];
-    struct sora_blob rows;
+    struct sora_blob rows, negative;
+    bool real; /* the project's own worker: segments are video */
+    uint32_t frames;
     float *reference, *result; /* [latents][elements] of the last step */
     size_t elements;
     int adverts, encoded, grants;
@@ -186,8 +188,11 @@ static inline void home_take_segment(struct home *home, int from, const Farm__Se
     size_t size, one = home->elements * sizeof(float);
     SORA_ASSERT(sora_blob_get(wire->video, &blob));
     unsigned char *bytes = rig_blob(&home->rig.nodes[from], &blob.digest, &size);
-    SORA_ASSERT(bytes && size == wire->frame_count * one);
-    memcpy(home->result + (size_t)wire->frame_first * home->elements, bytes, size);
+    SORA_ASSERT(bytes && (home->real || size == wire->frame_count * one));
+    if (!home->real)
+        memcpy(home->result + (size_t)wire->frame_first * home->elements, bytes, size);
+    if (!(shard->piece_bits & (uint64_t)1 << wire->index))
+        home->frames += wire->frame_count;
     free(bytes);
     shard->piece_bits |= (uint64_t)1 << wire->index;
     if (wire->last)

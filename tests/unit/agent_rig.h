@@ -61,6 +61,7 @@ struct rig {
     sora_time skipped;
     uint32_t random, chaos; /* chaos: per mille of halos lost, doubled, refused as FULL */
     int full, lost;
+    int spins;     /* turns in a row without anything to do that an agent asked for */
     int home_down; /* messages to the home vanish */
     char program[4096];
     void (*on_home)(struct rig *rig, int from, const Farm__Message *message);
