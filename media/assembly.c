@@ -8,6 +8,7 @@
 #include "media/report.h"
 #include "media/segment.h"
 
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -32,7 +33,8 @@ struct sora_assembly {
     sora_time progress_at;
     void (*progress)(void *context, const struct sora_assembly_progress *progress);
     void *context;
-    bool contact_written, report_written, finished;
+    char file_name[256];
+    bool video_written, contact_written, report_written, finished;
 };
 
 static const char *const codec_names[] = {
@@ -143,10 +145,13 @@ static int open_video(struct sora_assembly *assembly, const struct sora_assembly
 {
     const struct sora_assembly_begin *begin = params->begin;
     char path[SORA_FILE_PATH_SIZE], preview[SORA_FILE_PATH_SIZE];
-    if (!params->file_name || !*params->file_name || strchr(params->file_name, '/'))
+    if (!params->file_name || !*params->file_name || strchr(params->file_name, '/') ||
+        strlen(params->file_name) >= sizeof(assembly->file_name))
         return sora_fault_set(fault, SORA_E_INVALID,
-                              "the video's file name '%.100s' must be one name without '/'",
+                              "the video's file name '%.100s' must be one name of 1 to 255 bytes "
+                              "without '/'",
                               params->file_name ? params->file_name : "");
+    snprintf(assembly->file_name, sizeof(assembly->file_name), "%s", params->file_name);
     int rc = join(params->folder, params->file_name, path, fault);
     if (!rc)
         rc = join(params->folder, SORA_ASSEMBLY_PREVIEW, preview, fault);
@@ -301,6 +306,10 @@ void sora_assembly_destroy(struct sora_assembly **assembly)
     sora_video_writer_destroy(&a->video);
     sora_contact_sheet_destroy(&a->contact);
     sora_report_destroy(&a->report);
+    if (a->video_written && !a->finished) {
+        remove_file(a, a->file_name);
+        remove_file(a, SORA_ASSEMBLY_PREVIEW);
+    }
     if (a->contact_written && !a->finished)
         remove_file(a, SORA_ASSEMBLY_CONTACT);
     if (a->report_written && !a->finished)
@@ -367,13 +376,21 @@ static int read_frames(struct sora_assembly *assembly, struct sora_segment_reade
     return SORA_OK;
 }
 
+/* FFV1 takes about as long to decode a frame as libx264 to encode it: one thread more than its, so
+ * that decoding is not what is waited for. */
+static int decoder_threads(const struct sora_assembly_begin *begin)
+{
+    return (begin->thread_count > 0 ? begin->thread_count : 1) + 1;
+}
+
 int sora_assembly_segment(struct sora_assembly *assembly, const char *path,
                           const struct sora_assembly_segment *segment, struct sora_fault *fault)
 {
     const struct sora_segment_reader_params params = {.path = path,
                                                       .width = assembly->begin.width,
                                                       .height = assembly->begin.height,
-                                                      .thread_count = assembly->begin.thread_count};
+                                                      .thread_count =
+                                                          decoder_threads(&assembly->begin)};
     struct sora_segment_reader *reader = NULL;
     int rc = check_segment(assembly, segment, fault);
     if (!rc)
@@ -417,6 +434,42 @@ static int write_report(struct sora_assembly *assembly, struct sora_bytes *table
     return rc;
 }
 
+/* The encoder still holds frames at the end; they are encoded while the report is evaluated. */
+struct ending {
+    struct sora_assembly *assembly;
+    struct sora_fault fault;
+    int rc;
+};
+
+static void *end_video(void *context)
+{
+    struct ending *ending = context;
+    ending->rc = sora_video_writer_finish(ending->assembly->video, &ending->fault);
+    return NULL;
+}
+
+static int write_measures(struct sora_assembly *assembly, struct sora_bytes *table,
+                          struct sora_fault *fault)
+{
+    int rc = assembly->contact ? write_contact(assembly, fault) : SORA_OK;
+    return !rc && assembly->report ? write_report(assembly, table, fault) : rc;
+}
+
+static int finish_files(struct sora_assembly *assembly, struct sora_bytes *table,
+                        struct sora_fault *fault)
+{
+    struct ending ending = {.assembly = assembly};
+    pthread_t thread;
+    bool beside = pthread_create(&thread, NULL, end_video, &ending) == 0;
+    int rc = write_measures(assembly, table, fault);
+    if (beside)
+        pthread_join(thread, NULL);
+    else
+        end_video(&ending);
+    assembly->video_written = !ending.rc;
+    return rc || !ending.rc ? rc : sora_fault_set(fault, ending.rc, "%s", ending.fault.text);
+}
+
 int sora_assembly_finish(struct sora_assembly *assembly, struct sora_bytes *table,
                          struct sora_fault *fault)
 {
@@ -424,12 +477,8 @@ int sora_assembly_finish(struct sora_assembly *assembly, struct sora_bytes *tabl
         return sora_fault_set(fault, SORA_E_INVALID, "assembly: %lld of %d frames came",
                               (long long)assembly->frame_next, assembly->begin.frame_count);
     int rc = sora_frame_pipe_drain(assembly->pipe, fault);
-    if (!rc && assembly->contact)
-        rc = write_contact(assembly, fault);
-    if (!rc && assembly->report)
-        rc = write_report(assembly, table, fault);
     if (!rc)
-        rc = sora_video_writer_finish(assembly->video, fault);
+        rc = finish_files(assembly, table, fault);
     if (!rc) {
         atomic_store(&assembly->preview_frames, sora_video_writer_preview_count(assembly->video));
         assembly->finished = true;

@@ -6,8 +6,9 @@
 #include <string.h>
 
 #define LAMBDA_DEFAULT 0.001
-#define FLAT_VARIANCE (1.0 / (128.0 * 128.0)) /* contrast below about two grey levels says little  \
-                                               */
+#define FLAT_VARIANCE                                                                              \
+    (1.0 / (128.0 * 128.0)) /* contrast below about two grey levels says little                    \
+                             */
 
 void sora_colour_moments_add(struct sora_colour_moments *moments, const uint8_t *left,
                              const uint8_t *right, size_t pixels)

@@ -5,6 +5,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#ifdef __SSE2__
+#include <immintrin.h>
+#endif
+
 enum { GRID = SORA_MEASURE_GRID, CELLS = GRID * GRID };
 
 void sora_measure_luma(const uint8_t *rgb, size_t count, uint8_t *out_luma)
@@ -19,7 +23,18 @@ void sora_measure_luma(const uint8_t *rgb, size_t count, uint8_t *out_luma)
 double sora_measure_difference(const uint8_t *a, const uint8_t *b, size_t count)
 {
     uint64_t sum = 0;
-    for (size_t i = 0; i < count; i++)
+    size_t i = 0;
+#ifdef __SSE2__
+    __m128i sums = _mm_setzero_si128();
+    for (; i + 16 <= count; i += 16)
+        sums = _mm_add_epi64(sums,
+                             _mm_sad_epu8(_mm_loadu_si128((const __m128i *)(const void *)(a + i)),
+                                          _mm_loadu_si128((const __m128i *)(const void *)(b + i))));
+    uint64_t halves[2];
+    memcpy(halves, &sums, sizeof(halves));
+    sum = halves[0] + halves[1];
+#endif
+    for (; i < count; i++)
         sum += (uint64_t)abs(a[i] - b[i]);
     return count > 0 ? (double)sum / (double)count : 0;
 }
@@ -69,9 +84,35 @@ static void lab_from_linear(const double rgb[3], double out_lab[3])
 }
 
 struct cell_sums {
-    double linear[CELLS][3], luma[CELLS];
+    double linear[CELLS][3];
+    int64_t luma[CELLS];
     int count[CELLS];
 };
+
+/* Adds `count` pixels of one row to a cell, in order: sums of doubles depend on it. */
+static void sum_run(const double *table, const uint8_t *rgb, const uint8_t *luma, int count,
+                    int cell, struct cell_sums *sums)
+{
+    double red = sums->linear[cell][0], green = sums->linear[cell][1], blue = sums->linear[cell][2];
+    int64_t total = 0;
+    for (int i = 0; i < count; i++) {
+        red += table[rgb[3 * i]];
+        green += table[rgb[3 * i + 1]];
+        blue += table[rgb[3 * i + 2]];
+        total += luma[i];
+    }
+    sums->linear[cell][0] = red;
+    sums->linear[cell][1] = green;
+    sums->linear[cell][2] = blue;
+    sums->luma[cell] += total;
+    sums->count[cell] += count;
+}
+
+/* First pixel of cell `index` along a side of `size`: pixel p lies in cell p*GRID/size. */
+static int cell_first(int index, int size)
+{
+    return (int)(((int64_t)index * size + GRID - 1) / GRID);
+}
 
 static void sum_cells(const uint8_t *rgb, const uint8_t *luma, int width, int height,
                       struct cell_sums *out_sums)
@@ -82,13 +123,10 @@ static void sum_cells(const uint8_t *rgb, const uint8_t *luma, int width, int he
     memset(out_sums, 0, sizeof(*out_sums));
     for (int y = 0; y < height; y++) {
         int row = (int)((int64_t)y * GRID / height) * GRID;
-        for (int x = 0; x < width; x++) {
-            int cell = row + (int)((int64_t)x * GRID / width);
-            size_t pixel = (size_t)y * (size_t)width + (size_t)x;
-            for (int c = 0; c < 3; c++)
-                out_sums->linear[cell][c] += table[rgb[3 * pixel + (size_t)c]];
-            out_sums->luma[cell] += luma[pixel];
-            out_sums->count[cell]++;
+        for (int cell = 0; cell < GRID; cell++) {
+            int first = cell_first(cell, width), end = cell_first(cell + 1, width);
+            size_t pixel = (size_t)y * (size_t)width + (size_t)first;
+            sum_run(table, rgb + 3 * pixel, luma + pixel, end - first, row + cell, out_sums);
         }
     }
 }
@@ -102,7 +140,7 @@ void sora_measure_shrink(const uint8_t *rgb, const uint8_t *luma, int width, int
     int used = 0;
     for (int cell = 0; cell < CELLS; cell++) {
         int count = sums.count[cell];
-        out_small->luma[cell] = count ? (float)(sums.luma[cell] / count) : 0;
+        out_small->luma[cell] = count ? (float)((double)sums.luma[cell] / count) : 0;
         if (!count)
             continue;
         double mean[3], lab[3];

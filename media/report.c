@@ -201,8 +201,8 @@ int sora_report_finish(struct sora_report *report, struct sora_report_result *ou
     sora_report_measure_seams(report, &result);
     sora_report_measure_flicker(report, &result);
     sora_report_measure_sharpness(report, &result);
-    sora_report_measure_repetition(report, &result);
-    if (sora_report_measure_colour(report, &result))
+    if (sora_report_measure_repetition(report, &result) ||
+        sora_report_measure_colour(report, &result))
         return sora_fault_set(fault, SORA_E_MEMORY, "not enough memory for the report");
     *out_result = result;
     return SORA_OK;

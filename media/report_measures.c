@@ -301,15 +301,76 @@ void sora_report_measure_sharpness(const struct sora_report *report,
 
 /* ---- repetition ---- */
 
-/* R(lag): the mean correlation of small pictures `lag` apart. */
-static double correlation_at(const struct sora_report *report, int lag)
+enum { LAGS_TOGETHER = 4 };
+
+/* Small pictures less their means, and their energies: what sora_measure_correlation makes of each,
+ * once instead of once per pair. */
+struct centred {
+    double *values; /* [small_count][SORA_REPORT_CELLS] */
+    double *energies;
+};
+
+static void centre(const struct sora_report *report, struct centred *out_centred)
 {
-    double sum = 0;
-    int pairs = report->small_count - lag;
-    for (int i = 0; i < pairs; i++)
-        sum += sora_measure_correlation(report->smalls + (size_t)i * SORA_REPORT_CELLS,
-                                        report->smalls + (size_t)(i + lag) * SORA_REPORT_CELLS);
-    return sum / pairs;
+    for (int i = 0; i < report->small_count; i++) {
+        const float *small = report->smalls + (size_t)i * SORA_REPORT_CELLS;
+        double *values = out_centred->values + (size_t)i * SORA_REPORT_CELLS;
+        double sum = 0, energy = 0;
+        for (int cell = 0; cell < SORA_REPORT_CELLS; cell++)
+            sum += small[cell];
+        for (int cell = 0; cell < SORA_REPORT_CELLS; cell++) {
+            values[cell] = small[cell] - sum / SORA_REPORT_CELLS;
+            energy += values[cell] * values[cell];
+        }
+        out_centred->energies[i] = energy;
+    }
+}
+
+/* R(lag) for LAGS_TOGETHER lags from `lag` on: the mean correlation of small pictures so far apart.
+ * Several at a time, because each sum alone would wait for its own additions. */
+static void correlations(const struct centred *centred, int small_count, int lag, double *out_means)
+{
+    double sums[LAGS_TOGETHER] = {0};
+    for (int i = 0; i + lag < small_count; i++) {
+        const double *a = centred->values + (size_t)i * SORA_REPORT_CELLS;
+        const double *b = a + (size_t)lag * SORA_REPORT_CELLS;
+        int many = small_count - i - lag < LAGS_TOGETHER ? small_count - i - lag : LAGS_TOGETHER;
+        double products[LAGS_TOGETHER] = {0};
+        for (int cell = 0; many == LAGS_TOGETHER && cell < SORA_REPORT_CELLS; cell++) {
+            for (int j = 0; j < LAGS_TOGETHER; j++)
+                products[j] += a[cell] * b[j * SORA_REPORT_CELLS + cell];
+        }
+        for (int j = 0; many < LAGS_TOGETHER && j < many; j++) {
+            for (int cell = 0; cell < SORA_REPORT_CELLS; cell++)
+                products[j] += a[cell] * b[j * SORA_REPORT_CELLS + cell];
+        }
+        for (int j = 0; j < many; j++) {
+            double left = centred->energies[i], right = centred->energies[i + lag + j];
+            sums[j] += left > 1e-6 && right > 1e-6 ? products[j] / sqrt(left * right) : 0;
+        }
+    }
+    for (int j = 0; j < LAGS_TOGETHER; j++)
+        out_means[j] = sums[j] / (small_count - lag - j);
+}
+
+/* Errors: MEMORY. */
+static int correlate(const struct sora_report *report, int count, double *out_values)
+{
+    size_t smalls = (size_t)report->small_count;
+    struct centred centred = {malloc(smalls * SORA_REPORT_CELLS * sizeof(double)),
+                              malloc(smalls * sizeof(double))};
+    bool made = centred.values && centred.energies;
+    if (made)
+        centre(report, &centred);
+    for (int lag = 0; made && lag < count; lag += LAGS_TOGETHER) {
+        double means[LAGS_TOGETHER];
+        correlations(&centred, report->small_count, lag, means);
+        for (int j = 0; j < LAGS_TOGETHER && lag + j < count; j++)
+            out_values[lag + j] = means[j];
+    }
+    free(centred.values);
+    free(centred.energies);
+    return made ? SORA_OK : SORA_E_MEMORY;
 }
 
 static double above_local_median(const double *values, int count, int index, int local)
@@ -319,8 +380,8 @@ static double above_local_median(const double *values, int count, int index, int
     return values[index] - sora_series_median(values + first, end - first);
 }
 
-void sora_report_measure_repetition(const struct sora_report *report,
-                                    struct sora_report_result *result)
+int sora_report_measure_repetition(const struct sora_report *report,
+                                   struct sora_report_result *result)
 {
     double rate = report->fps / report->small_stride; /* small pictures per second */
     double seconds_min = report->params.repeat_seconds_min > 0 ? report->params.repeat_seconds_min
@@ -332,8 +393,8 @@ void sora_report_measure_repetition(const struct sora_report *report,
     double lag_min = seconds_min * rate;
     result->repeat_peak = result->repeat_seconds = result->repeat_window = NAN;
     double *values = report->scratch;
-    for (int lag = 0; lag < count; lag++)
-        values[lag] = correlation_at(report, lag);
+    if (count > 0 && correlate(report, count, values))
+        return SORA_E_MEMORY;
     for (int lag = (int)ceil(lag_min); lag < count; lag++) {
         double peak = above_local_median(values, count, lag, local);
         if (isnan(result->repeat_peak) || peak > result->repeat_peak) {
@@ -345,4 +406,5 @@ void sora_report_measure_repetition(const struct sora_report *report,
         double peak = above_local_median(values, count, (int)lround(i * period), local);
         result->repeat_window = fmax(result->repeat_window, peak);
     }
+    return SORA_OK;
 }

@@ -43,9 +43,9 @@ void sora_report_measure_flicker(const struct sora_report *report,
                                  struct sora_report_result *result);
 void sora_report_measure_sharpness(const struct sora_report *report,
                                    struct sora_report_result *result);
-void sora_report_measure_repetition(const struct sora_report *report,
-                                    struct sora_report_result *result);
 /* Errors: MEMORY. */
+int sora_report_measure_repetition(const struct sora_report *report,
+                                   struct sora_report_result *result);
 int sora_report_measure_colour(const struct sora_report *report, struct sora_report_result *result);
 
 #endif

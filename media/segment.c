@@ -1,5 +1,5 @@
 /*
- * FFV1 version 3, every frame a key frame of SLICES slices with checksums, 8-bit RGB without any
+ * FFV1 version 3, every frame a key frame of 4 or 16 slices with checksums, 8-bit RGB without any
  * colour conversion. The number of slices is fixed, so threads change no byte; the decoder conceals
  * damage instead of reporting it, so the checksums are verified here as well. Rice codes and not
  * the range coder: about a tenth more bytes for half the time.
@@ -22,7 +22,8 @@
 #define SIDE_MAX 16384
 #define PIXELS_MAX (8192 * 8192)
 #define ROW_PADDING 64
-#define SLICES 4
+#define SLICES_MAX 16
+#define SLICES_MAX_PIXELS 300000 /* frames from this size on have SLICES_MAX */
 #define FILE_SIZE_MAX ((int64_t)16 << 30)
 #define FRAMES_MAX (1 << 20)
 #define SLICE_TRAILER_SIZE 8 /* 24-bit size, status, CRC-32 (RFC 9043, 4.9) */
@@ -72,6 +73,14 @@ static int check_params(const struct sora_segment_params *params, struct sora_fa
                                 params->height, PIXELS_MAX);
 }
 
+/* By size only, so that threads change no byte. */
+static int slice_count(int width, int height)
+{
+    if (width < 32 || height < 32)
+        return 1;
+    return width >= 128 && height >= 128 && width * height >= SLICES_MAX_PIXELS ? SLICES_MAX : 4;
+}
+
 static int open_encoder(struct sora_segment_writer *writer,
                         const struct sora_segment_params *params, struct sora_fault *fault)
 {
@@ -91,7 +100,7 @@ static int open_encoder(struct sora_segment_writer *writer,
     encoder->time_base = av_inv_q(encoder->framerate);
     encoder->gop_size = 1;
     encoder->level = 3;
-    encoder->slices = params->width >= 32 && params->height >= 32 ? SLICES : 1;
+    encoder->slices = slice_count(params->width, params->height);
     encoder->thread_count = params->thread_count ? params->thread_count : 1;
     encoder->thread_type = FF_THREAD_SLICE;
     encoder->flags |= AV_CODEC_FLAG_BITEXACT | AV_CODEC_FLAG_GLOBAL_HEADER;
@@ -249,9 +258,8 @@ static int open_decoder(struct sora_segment_reader *reader, int thread_count,
         return sora_fault_set(fault, SORA_E_MEMORY, "not enough memory to decode %s", path);
     /* libav counts rows with their alignment. */
     reader->decoder->max_pixels = ((int64_t)reader->width + ROW_PADDING) * reader->height;
-    reader->decoder->thread_count = thread_count < 1        ? 1
-                                    : thread_count < SLICES ? thread_count
-                                                            : SLICES;
+    int threads = thread_count < 1 ? 1 : thread_count;
+    reader->decoder->thread_count = threads < SLICES_MAX ? threads : SLICES_MAX;
     reader->decoder->thread_type = FF_THREAD_SLICE;
     int rc = avcodec_open2(reader->decoder, codec, NULL);
     return rc < 0 ? sora_av_fault(fault, rc, "decode", path) : SORA_OK;

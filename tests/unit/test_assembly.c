@@ -196,6 +196,25 @@ static void gaps_and_short_segments_are_refused(void **state)
     }
 }
 
+/* A report that cannot be written takes the finished video with it. */
+static void failure_at_the_end_leaves_nothing(void **state)
+{
+    (void)state;
+    const struct sora_assembly_begin begin = assembly_begin(20);
+    struct sora_fault fault = {0};
+    struct sora_bytes table;
+    sora_bytes_init(&table, 1 << 16);
+    segment_write(scratch_path("a.mkv"), 0, 20);
+    assert_int_equal(sora_file_make_dirs(scratch_path(SORA_ASSEMBLY_REPORT), NULL), 0);
+    struct sora_assembly *assembly = make(&begin, NULL);
+    assert_int_equal(add(assembly, 0, 0, 20, NULL), 0);
+    assert_int_equal(sora_assembly_finish(assembly, &table, &fault), SORA_E_INVALID);
+    assert_non_null(strstr(fault.text, SORA_ASSEMBLY_REPORT));
+    sora_assembly_destroy(&assembly);
+    assert_int_equal(scratch_entry_count(""), 2); /* the segment and what was in the way */
+    sora_bytes_fini(&table);
+}
+
 static void bad_orders_are_refused(void **state)
 {
     (void)state;
@@ -243,6 +262,7 @@ int main(void)
         cmocka_unit_test(pipe_stops_at_the_first_error),
         SCRATCH_TEST(segments_become_all_files),
         SCRATCH_TEST(gaps_and_short_segments_are_refused),
+        SCRATCH_TEST(failure_at_the_end_leaves_nothing),
         SCRATCH_TEST(bad_orders_are_refused),
         SCRATCH_TEST(still_or_tiny_videos_need_no_report),
     };
