@@ -93,6 +93,21 @@ static void mark_changed(struct sora_home *home, const struct sora_job_id *id)
     home_changed(home, job);
 }
 
+static void note_node(struct sora_home *home, uint64_t number)
+{
+    const struct home_node *node = home_find_node(home, number);
+    struct sora_farm_node_view view;
+    for (int32_t i = 0; node && sora_farm_node_at(home->farm, i, &view); i++) {
+        if (view.node != number)
+            continue;
+        bool gone = view.state == SORA_NODE_LOST;
+        sora_log(gone ? SORA_LOG_WARN : SORA_LOG_INFO, "a node changed node=%s state=%s",
+                 node->name, sora_node_state_text(view.state));
+        home_send_node(home, node, sora_node_state_text(view.state));
+        return;
+    }
+}
+
 static void take_action(struct sora_home *home, const struct sora_farm_action *action)
 {
     struct home_take *take = home_find_take(home, &action->job);
@@ -119,6 +134,7 @@ static void take_action(struct sora_home *home, const struct sora_farm_action *a
         mark_changed(home, &action->job);
         return;
     case SORA_FARM_NODE_CHANGED:
+        note_node(home, action->node);
         return;
     case SORA_FARM_RENEW: { /* of what is long stored: a full disk must not end leases */
         struct home_held held = {.kind = HOME_HELD_ACTION, .action = *action, .job = action->job};

@@ -172,6 +172,7 @@ void home_take_watch(struct sora_home *home, const struct sora_origin *origin,
 void home_changed(struct sora_home *home, struct home_job *job);
 void home_send_events(struct sora_home *home);
 void home_send_note(struct sora_home *home, struct home_job *job, const char *text);
+void home_send_node(struct sora_home *home, const struct home_node *node, const char *state);
 sora_time home_watch_deadline(const struct sora_home *home);
 
 /* ---- home_load.c ---- */

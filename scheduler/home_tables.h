@@ -84,7 +84,7 @@ struct home_take {
     int32_t index;
     struct sora_job_id id;
     bool in_farm;
-    uint64_t ticket, drop_ticket;
+    uint64_t ticket, text_ticket, drop_ticket;
     int32_t drop_step; /* parts before it leave the store */
     bool drop_pieces;
     uint64_t cut;

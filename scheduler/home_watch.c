@@ -74,13 +74,15 @@ static void serve(struct sora_home *home, struct home_watcher *watcher)
         if (over)
             watcher->used = false;
     }
+    watcher->sent = home->event_sequence; /* nothing before that is left */
 }
 
 void home_send_events(struct sora_home *home)
 {
     for (int i = 0; i < HOME_WATCHERS_MAX; i++) {
         struct home_watcher *watcher = &home->watchers[i];
-        if (watcher->used && (watcher->fresh || home->now >= watcher->next_at))
+        if (watcher->used && (watcher->fresh || (watcher->sent < home->event_sequence &&
+                                                 home->now >= watcher->next_at)))
             serve(home, watcher);
     }
 }
@@ -90,7 +92,7 @@ sora_time home_watch_deadline(const struct sora_home *home)
     sora_time next = INT64_MAX;
     for (int i = 0; i < HOME_WATCHERS_MAX; i++) {
         const struct home_watcher *watcher = &home->watchers[i];
-        if (watcher->used && next_change(home, watcher) && watcher->next_at < next)
+        if (watcher->used && watcher->sent < home->event_sequence && watcher->next_at < next)
             next = watcher->next_at;
     }
     return next;
@@ -108,6 +110,23 @@ void home_send_note(struct sora_home *home, struct home_job *job, const char *te
         event.kind = FARM__EVENT_KIND__EVENT_NOTE;
         event.job = (ProtobufCBinaryData){SORA_JOB_ID_SIZE, job->id.bytes};
         event.text = (char *)text;
+        send_event(home, watcher, &event);
+    }
+}
+
+void home_send_node(struct sora_home *home, const struct home_node *node, const char *state)
+{
+    char text[SORA_NAME_SIZE + 32];
+    snprintf(text, sizeof(text), "%s is %s", node->name, state);
+    for (int i = 0; i < HOME_WATCHERS_MAX; i++) {
+        struct home_watcher *watcher = &home->watchers[i];
+        if (!watcher->used || !watcher->all)
+            continue;
+        Farm__Event event = FARM__EVENT__INIT;
+        event.sequence = ++home->event_sequence;
+        event.kind = FARM__EVENT_KIND__EVENT_NODE;
+        event.node = (ProtobufCBinaryData){SORA_NODE_ID_SIZE, (uint8_t *)node->id};
+        event.text = text;
         send_event(home, watcher, &event);
     }
 }
@@ -158,6 +177,8 @@ void home_take_watch(struct sora_home *home, const struct sora_origin *origin,
         .used = true, .all = !job, .fresh = true, .reply = reply, .sent = watch->after};
     if (job)
         place->job = job->id;
+    if (job && job->ended)
+        place->sent = 0; /* its last status ends the watching */
 }
 
 void sora_home_peer_down(struct sora_home *home, sora_peer peer)

@@ -422,6 +422,7 @@ static bool row_came(struct sora_home *home, struct home_take *take, struct home
         home_keep_text(home, take, fetch->text.data, fetch->text.size) != SORA_OK)
         return false;
     home_touch(home, take->job, &take->ticket);
+    home_touch(home, take->job, &take->text_ticket);
     struct sora_farm_event event = {.kind = SORA_FARM_TEXT_DONE,
                                     .node = home_number(fetch->node),
                                     .job = take->id,

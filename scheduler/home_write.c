@@ -39,9 +39,11 @@ static int put_take(const struct sora_home *home, struct sora_store_batch *batch
                     const struct home_take *take)
 {
     struct sora_farm_shard_record shards[SORA_PLAN_SHARDS_MAX];
-    struct sora_store_take row = {.shards = shards,
-                                  .prepared = take->prepared.size ? take->prepared.data : NULL,
-                                  .prepared_size = take->prepared.size};
+    struct sora_store_take row = {.shards = shards};
+    if (take->text_ticket > home->durable && take->prepared.size > 0) {
+        row.prepared = take->prepared.data;
+        row.prepared_size = take->prepared.size;
+    }
     if (sora_farm_export_job(home->farm, &take->id, &row.record))
         return SORA_OK; /* it left the farm: the job's own row says how it ended */
     for (int32_t i = 0; i < row.record.shard_count; i++)
