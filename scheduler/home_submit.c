@@ -267,9 +267,10 @@ static int find_manifest(struct sora_home *home, struct home_ask *ask, struct so
     const struct home_node *node = home_find_model(home, spec->model, &ask->model);
     if (!node)
         return refuse_model(home, spec->model, fault);
-    struct sora_blob blob = {.size = 0};
+    struct sora_blob blob = {.size = SORA_BLOB_SIZE_UNKNOWN};
+    uint64_t size;
     memcpy(blob.digest.bytes, ask->model.digest, sizeof(blob.digest.bytes));
-    if (sora_blob_store_have(home->params.blobs, &blob.digest, &blob.size)) {
+    if (sora_blob_store_have(home->params.blobs, &blob.digest, &size)) {
         go_on(home, ask);
         return SORA_OK;
     }
