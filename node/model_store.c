@@ -327,7 +327,7 @@ int model_work_post(struct model_work *work)
 int sora_model_store_add(struct sora_model_store *store, const char *path, sora_model_done done,
                          void *context)
 {
-    if (store->work_count >= WORKS_MAX || store->model_count + store->work_count >= MODELS_MAX)
+    if (store->model_count + store->work_count >= MODELS_MAX)
         return SORA_E_FULL;
     struct model_work *work = model_work_make(store, MODEL_SCAN, path);
     if (!work)

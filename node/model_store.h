@@ -43,7 +43,7 @@ typedef void (*sora_model_done)(void *context, const struct sora_model_entry *en
                                 const struct sora_fault *fault);
 
 /* Reads and digests a folder. `done` may be NULL; its fault says what is no model and why. A folder
- * whose content changed replaces what it was before. Errors: FULL (64 models, 16 of them on their
+ * whose content changed replaces what it was before. Errors: FULL (64 models with those on their
  * way, or the tasks), MEMORY. */
 int sora_model_store_add(struct sora_model_store *store, const char *path, sora_model_done done,
                          void *context);

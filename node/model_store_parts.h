@@ -9,8 +9,7 @@
 #include "node/model_store.h"
 #include "proto/model_manifest.h"
 
-#define MODELS_MAX 64
-#define WORKS_MAX 16
+#define MODELS_MAX 64 /* with those on their way */
 #define FETCHES_MAX 8
 
 struct model_waiter {

@@ -14,6 +14,11 @@ void sora_post_refuse(const struct sora_post *post, const struct sora_origin *or
     Farm__Message message = FARM__MESSAGE__INIT;
     message.body_case = FARM__MESSAGE__BODY_REFUSAL;
     message.refusal = &refusal;
+    if (post->reply(post->owner, origin, &message, NULL, 0, NULL) != SORA_E_FORMAT)
+        return;
+    /* A path of a file system, or a cut at the text's end, that is no UTF-8. */
+    for (char *c = text; *c; c++)
+        *c = (unsigned char)*c < 0x80 ? *c : '?';
     (void)post->reply(post->owner, origin, &message, NULL, 0, NULL);
 }
 
