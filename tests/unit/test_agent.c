@@ -178,20 +178,17 @@ static void test_large_halos(void **state)
 
 /* ---- failures ---- */
 
-static void move_first(struct home *home)
+/* A new lease on the same node, from the floor on. */
+static void move(struct home *home, uint32_t k)
 {
-    struct home_shard *shard = &home->shard[0];
-    shard->epoch = 10;
+    struct home_shard *shard = &home->shard[k];
+    shard->epoch += 10;
     shard->version = 0;
-    shard->granted = false;
+    shard->granted = shard->complete = false;
     shard->work = 0;
+    shard->pieces_wanted = 0;
+    shard->piece_bits = 0;
     shard->resume = shard->checkpoint = home->floor;
-    home_offer(home, 0);
-}
-
-static bool first_is_granted(const struct home *home)
-{
-    return home->shard[0].granted;
 }
 
 static void test_killed_child(void **state)
@@ -210,11 +207,81 @@ static void test_killed_child(void **state)
     end_lease(home, 0);
     farm_for(home, 2);
     assert_true(farm_until(home, all_are_ready)); /* the child comes back after a second */
-    move_first(home);
-    assert_true(home->floor >= 2 && farm_until(home, first_is_granted));
+    assert_true(home->floor >= 2);
+    move(home, 0);
+    lease_all(home);
     order_all(home);
     assert_true(farm_until(home, all_complete));
     check_result(home);
+    farm_destroy(home);
+}
+
+/* Who takes a shard over after the last step only decodes, from final latents of the home. */
+static void test_decode_only(void **state)
+{
+    (void)state;
+    struct home *home = ready_farm(&(struct farm_params){.nodes = 2});
+    cut(home, 2);
+    lease_all(home);
+    order_all(home);
+    assert_true(farm_until(home, all_complete));
+    assert_int_equal(home->floor, 6);
+    size_t count = (size_t)home->job.timeline.latent_count * home->elements;
+    memset(home->result + count / 2, 0, count / 2 * sizeof(float));
+    end_lease(home, 1);
+    farm_for(home, 1);
+    move(home, 1);
+    lease_all(home);
+    order(home, 1);
+    assert_true(farm_until(home, all_complete));
+    check_result(home);
+    farm_destroy(home);
+}
+
+static bool all_are_parked(const struct home *home)
+{
+    bool all = true;
+    for (uint32_t k = 0; k < home->shards; k++)
+        all = all && home->shard[k].work == FARM__TASK_WORK__TASK_PARKED;
+    return all;
+}
+
+static void test_park(void **state)
+{
+    (void)state;
+    struct home *home = ready_farm(&(struct farm_params){.nodes = 2});
+    cut(home, 2);
+    lease_all(home);
+    home->park = true;
+    order_all(home);
+    assert_true(farm_until(home, all_are_parked));
+    assert_int_equal(home->shard[0].step, home->shard[1].step);
+    home->park = false;
+    raise_floor(home);
+    for (uint32_t k = 0; k < 2; k++) {
+        end_lease(home, k);
+        move(home, k);
+    }
+    farm_for(home, 1);
+    lease_all(home);
+    order_all(home);
+    assert_true(farm_until(home, all_complete));
+    check_result(home);
+    farm_destroy(home);
+}
+
+/* A checkpoint that the home does not have any more ends the lease with a reason. */
+static void test_missing_blob(void **state)
+{
+    (void)state;
+    struct home *home = ready_farm(&(struct farm_params){.nodes = 1});
+    cut(home, 1);
+    lease_all(home);
+    memset(&home->rows.digest, 0xee, sizeof(home->rows.digest));
+    order(home, 0);
+    assert_true(farm_until(home, first_has_stopped));
+    assert_int_equal(home->shard[0].code, SORA_E_NOT_FOUND);
+    assert_int_equal(home->device_state, FARM__DEVICE_STATE__DEVICE_READY);
     farm_destroy(home);
 }
 
@@ -424,7 +491,8 @@ int main(int argc, char **argv)
     const struct CMUnitTest tests[] = {
         SCRATCH(test_one_node),       SCRATCH(test_text),        SCRATCH(test_neighbours),
         SCRATCH(test_three),          SCRATCH(test_faults),      SCRATCH(test_large_halos),
-        SCRATCH(test_killed_child),   SCRATCH(test_lying_child), SCRATCH(test_lease_runs_out),
+        SCRATCH(test_killed_child),   SCRATCH(test_decode_only), SCRATCH(test_park),
+        SCRATCH(test_missing_blob),   SCRATCH(test_lying_child), SCRATCH(test_lease_runs_out),
         SCRATCH(test_offers_refused), SCRATCH(test_hours),       SCRATCH(test_orders_refused),
         SCRATCH(test_hostile_halos),
     };
