@@ -6,6 +6,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -128,6 +129,58 @@ static void motion_is_found_to_a_fraction_of_a_pixel(void **state)
     }
 }
 
+/* Every place compared, in the same order and with the same price of a shift, without any shortcut.
+ */
+static double plain_residual(const uint8_t *previous, const uint8_t *next, int width, int height,
+                             int reach)
+{
+    double total = 0;
+    int blocks = 0;
+    for (int y = 0; y + 16 <= height; y += 16) {
+        for (int x = 0; x + 16 <= width; x += 16, blocks++) {
+            int best = -1, best_cost = 0;
+            for (int place = -1; place < (2 * reach + 1) * (2 * reach + 1); place++) {
+                int dx = place < 0 ? 0 : place % (2 * reach + 1) - reach;
+                int dy = place < 0 ? 0 : place / (2 * reach + 1) - reach;
+                int from_x = x - dx, from_y = y - dy, sum = 0;
+                if (from_x < 0 || from_y < 0 || from_x + 16 > width || from_y + 16 > height)
+                    continue;
+                for (int i = 0; i < 256; i++)
+                    sum += abs(next[(y + i / 16) * width + x + i % 16] -
+                               previous[(from_y + i / 16) * width + from_x + i % 16]);
+                int cost = sum + 24 * (abs(dx) + abs(dy));
+                if (best < 0 || cost < best_cost) {
+                    best = sum;
+                    best_cost = cost;
+                }
+            }
+            total += best;
+        }
+    }
+    return total / (blocks * 256);
+}
+
+static void shortcuts_change_no_match(void **state)
+{
+    (void)state;
+    enum { WIDE = 83, HIGH = 51 };
+    static uint8_t before[WIDE * HIGH], after[WIDE * HIGH];
+    uint32_t noise = 5;
+    for (int round = 0; round < 12; round++) {
+        int grain = round % 4 * 20 + 1;
+        for (int i = 0; i < WIDE * HIGH; i++) {
+            noise = noise * 1664525u + 1013904223u;
+            before[i] = (uint8_t)(100 + i % WIDE + (int)(noise >> 8) % grain);
+            noise = noise * 1664525u + 1013904223u;
+            int from = i + 3 + 2 * WIDE;
+            after[i] = (uint8_t)((from < WIDE * HIGH ? 100 + from % WIDE : 128) +
+                                 (int)(noise >> 8) % grain);
+        }
+        struct sora_motion motion = sora_motion_estimate(before, after, WIDE, HIGH, 6);
+        assert_true(motion.residual == plain_residual(before, after, WIDE, HIGH, 6));
+    }
+}
+
 static void noise_on_a_flat_frame_is_not_motion(void **state)
 {
     (void)state;
@@ -163,6 +216,7 @@ int main(void)
         cmocka_unit_test(colour_is_cie_lab),
         cmocka_unit_test(correlation_compares_shapes),
         cmocka_unit_test(motion_is_found_to_a_fraction_of_a_pixel),
+        cmocka_unit_test(shortcuts_change_no_match),
         cmocka_unit_test(noise_on_a_flat_frame_is_not_motion),
         cmocka_unit_test(reach_follows_the_frame_size),
     };
