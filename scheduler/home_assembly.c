@@ -18,6 +18,7 @@
 
 #define ATTEMPTS_MAX 3
 #define PAUSE_NS (10 * SORA_TIME_SECOND)
+#define QUALITY_H264 16
 #define TAGS_MAX 8
 #define TAG_SIZE 192
 
@@ -175,6 +176,14 @@ static bool is_mkv(const Farm__Output *output)
                       (!*output->container && codec_of(output) == SORA_CODEC_FFV1));
 }
 
+/* As `sora-worker render` has it, so that a farm's file is the same. */
+static int32_t quality_of(const Farm__Output *output)
+{
+    if (output && (output->quality || output->bitrate))
+        return (int32_t)output->quality;
+    return codec_of(output) == SORA_CODEC_H264 ? QUALITY_H264 : 0;
+}
+
 static void fill_begin(const struct sora_home *home, const struct home_job *job,
                        struct sora_assembly_begin *out)
 {
@@ -187,7 +196,7 @@ static void fill_begin(const struct sora_home *home, const struct home_job *job,
         .height = plan->height,
         .frame_count = plan->frame_count,
         .codec = codec_of(output),
-        .quality = output ? (int32_t)output->quality : 0,
+        .quality = quality_of(output),
         .bitrate = output ? (int64_t)output->bitrate : 0,
         .mkv = is_mkv(output),
         .preview = output ? output->preview : 1,

@@ -54,8 +54,7 @@ static int load_job(void *context, const struct sora_store_job *row)
     if (rc == SORA_OK)
         rc = read_envelope(job, row, &fault);
     if (rc == SORA_OK) {
-        home_cut_text(home_spec(job)->name, job->name, sizeof(job->name));
-        home_result_name(job, job->file_name, sizeof(job->file_name));
+        home_take_names(job);
         rc = home_read_manifest(home, job, &fault);
     }
     if (rc == SORA_OK)

@@ -49,6 +49,8 @@ void home_list_models(struct sora_home *home, struct sora_bytes *out);
 
 /* ---- home_plan.c ---- */
 
+/* What follows from the spec alone: name, file name, folder, priority. */
+void home_take_names(struct home_job *job);
 /* Spec and manifest of `job` to plan, notes and names. Errors: those of sora_job_plan_make. */
 int home_plan_job(struct home_job *job, struct sora_fault *fault);
 void home_farm_job(const struct sora_home *home, const struct home_job *job, int32_t take,

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <strings.h>
 
+#define NAME_FROM_PROMPT 48
 #define TEXTS_BYTES_MAX ((size_t)200 << 10) /* of one take: they travel in one message */
 
 char *home_cut_text(const char *text, char *out, size_t size)
@@ -151,11 +152,27 @@ static int check_texts(const struct home_job *job, struct sora_fault *fault)
     return SORA_OK;
 }
 
-int home_plan_job(struct home_job *job, struct sora_fault *fault)
+void home_take_names(struct home_job *job)
 {
     const Farm__JobSpec *spec = home_spec(job);
     home_cut_text(spec->name, job->name, sizeof(job->name));
+    if (!*job->name) { /* the beginning of the prompt */
+        char name[NAME_FROM_PROMPT];
+        home_cut_text(home_prompt(job, 0), name, sizeof(name));
+        for (char *at = name; *at; at++)
+            *at = (unsigned char)*at < ' ' ? ' ' : *at;
+        home_cut_text(name, job->name, sizeof(job->name));
+    }
+    home_result_name(job, job->file_name, sizeof(job->file_name));
+    for (int i = 0; i < SORA_JOB_ID_SIZE; i++)
+        snprintf(job->folder + 2 * i, 3, "%02x", job->id.bytes[i]);
     job->priority = spec->priority;
+}
+
+int home_plan_job(struct home_job *job, struct sora_fault *fault)
+{
+    const Farm__JobSpec *spec = home_spec(job);
+    home_take_names(job);
     job->wall_created_ms = job->wall_created_ms ? job->wall_created_ms : home_wall_ms();
     struct sora_job_ask_shot *shots = calloc(SORA_JOB_SHOTS_MAX, sizeof(*shots));
     struct sora_job_plan *plan = calloc(1, sizeof(*plan));
@@ -175,9 +192,6 @@ int home_plan_job(struct home_job *job, struct sora_fault *fault)
     job->steps = plan->steps;
     job->model_key = home_model_key(job->model, plan->latent_width, plan->latent_height,
                                     plan->takes[0].timeline.window_latents);
-    home_result_name(job, job->file_name, sizeof(job->file_name));
-    for (int i = 0; i < SORA_JOB_ID_SIZE; i++)
-        snprintf(job->folder + 2 * i, 3, "%02x", job->id.bytes[i]);
     note_unknown_words(job);
     return check_texts(job, fault);
 }
