@@ -51,7 +51,7 @@ static const struct sora_setting rows[] = {
          "node (renders), scheduler (is home for jobs); default both"),
     TEXT("devices", 'd', devices, 1000, "ID[:threads=N][:memory=SIZE],...",
          "devices to offer; default cpu0 with all threads"),
-    TEXT("hours", 0, hours, 11, "HH:MM-HH:MM",
+    TEXT("hours", 0, hours, 63, "HH:MM-HH:MM,...",
          "when devices are offered, local time; default always"),
     TEXT("memory", 0, memory, 20, "SIZE", "memory of a device to use at most; default all"),
     TEXT("models", 'm', models, 8000, "DIR,...", "model folders to offer; default models/mini"),

@@ -1,6 +1,8 @@
 /* Lists, sizes, hours and places: from the texts of the keys to what the daemon uses. */
 #include "daemon/config_parts.h"
 
+#include "node/hours.h"
+
 #include <ctype.h>
 #include <errno.h>
 #include <stdlib.h>
@@ -116,24 +118,10 @@ static int add_model(struct sora_config *config, const char *item, struct sora_f
 
 /* ---- devices ---- */
 
-static bool clock_time(const char **at)
+static int check_hours(const char *text, struct sora_fault *fault)
 {
-    const char *c = *at;
-    bool shaped = isdigit((unsigned char)c[0]) && isdigit((unsigned char)c[1]) && c[2] == ':' &&
-                  isdigit((unsigned char)c[3]) && isdigit((unsigned char)c[4]);
-    if (!shaped || (c[0] - '0') * 10 + c[1] - '0' > 24 || c[3] > '5')
-        return false;
-    *at += 5;
-    return true;
-}
-
-static int check_hours(const char *hours, struct sora_fault *fault)
-{
-    const char *at = hours;
-    if (clock_time(&at) && *at++ == '-' && clock_time(&at) && *at == '\0')
-        return SORA_OK;
-    return sora_fault_set(fault, SORA_E_INVALID,
-                          "hours: '%.60s' is not HH:MM-HH:MM, for example 19:00-08:00", hours);
+    struct sora_hours hours = {.count = 0};
+    return sora_hours_parse(text, &hours, fault);
 }
 
 /* "threads=4" or "memory=8G". */

@@ -31,13 +31,13 @@ def wait_until(condition, seconds=WAIT_SECONDS):
 
 
 class Daemon:
-    """A sorad with a state folder of its own. `scheduler` alone needs no worker and no model."""
+    """A sorad with a state folder of its own; without options it is a home that does not render."""
 
     def __init__(self, folder, name, *options):
         self.state = os.path.join(folder, name)
         self.options = ["--state", self.state, "--name", name, "--listen", "127.0.0.1",
                         "--control-port", "0", "--bulk-port", "0", "--invite-port", "0",
-                        "--roles", "scheduler", *options]
+                        *(options or ("--roles", "scheduler"))]
         self.log_path = self.state + ".log"
         self.process = None
         self.start()
@@ -120,7 +120,7 @@ class Start(Folder):
             file.write("contrl_port: 9000\n")
         for options, says in ((["--config", self.path("sorad.yaml")], "control-port"),
                               (["--config", self.path("none.yaml")], "none.yaml"),
-                              (["--hours", "9 to 5"], "HH:MM-HH:MM"),
+                              (["--hours", "9 to 5"], "19:00-08:00"),
                               (["--lisen", "127.0.0.1"], "--listen"),
                               (["here"], "here")):
             done = run(*options)
@@ -255,6 +255,24 @@ class Farm(Folder):
         self.assertEqual(heath.ctl("farm", "join", broken).returncode, 2)
         self.assertTrue(heath.sees("heath"))
         self.assertEqual(list(brook.members()), ["brook"])
+
+    def test_a_node_that_is_stopped_hands_its_shard_over(self):
+        brook, heath = (self.daemon(n, "--devices", "cpu0:threads=1") for n in ("brook", "heath"))
+        self.join(brook, heath)
+        self.assert_seen((brook, heath), "brook", "heath")
+        self.assertTrue(wait_until(lambda: "on 2 nodes" in brook.ctl("models").stdout))
+        video = self.path("out.mp4")
+        with subprocess.Popen([SORACTL, "submit", "--prompt", "a red balloon over the sea",
+                               "--seconds", "8", "--wait", "-o", video],
+                              stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                              env=environment(SORAFARM_STATE=brook.state)) as submit:
+            self.addCleanup(submit.kill)
+            self.assertTrue(wait_until(lambda: "shard begins" in heath.log()), brook.log())
+            self.assertEqual(heath.end(signal.SIGTERM), 0)
+            self.assertIn("draining", heath.log())
+            self.assertEqual(submit.wait(120), 0, brook.log())
+        with open(video, "rb") as file:
+            self.assertEqual(file.read(8)[4:], b"ftyp")
 
 
 if __name__ == "__main__":
