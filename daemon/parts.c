@@ -99,6 +99,7 @@ static int open_home(const struct sora_parts_params *params, struct sora_parts *
                                           .trust = params->trust,
                                           .sign = params->self->sign,
                                           .certificate = &params->self->certificate,
+                                          .local_root = sora_key_public(params->self->local),
                                           .worker_program = params->config->worker_path,
                                           .results_directory = results};
     return sora_home_create(&home, &parts->home, fault);
