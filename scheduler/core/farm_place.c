@@ -18,18 +18,46 @@ static void name_device(const struct farm_node *node, const struct sora_farm_dev
     memcpy(out + size + 1, device->name, more + 1);
 }
 
-static void fill_device(const struct farm_node *node, const struct farm_device *device,
-                        uint64_t model, struct sora_plan_device *out)
+/* Takes over what a device was measured at. False: not for this model. */
+static bool fill_speed(const struct farm_device *device, uint64_t model,
+                       struct sora_plan_device *out)
 {
-    *out = (struct sora_plan_device){.device_class = device->info.device_class,
-                                     .memory_free_bytes = device->info.memory_free_bytes};
-    name_device(node, &device->info, out->name);
     for (int32_t i = 0; i < device->info.speed_count; i++) {
         if (device->info.speeds[i].model != model)
             continue;
         out->window_us = device->info.speeds[i].window_us;
         out->decode_us = device->info.speeds[i].decode_us;
+        return true;
     }
+    return false;
+}
+
+/* A device that was never measured is taken for the slowest of its class that was, so that a
+ * newcomer gets work. */
+static void guess_speed(const struct sora_farm *farm, uint64_t model, struct sora_plan_device *out)
+{
+    for (int32_t i = 0; i < farm->params.nodes_max; i++) {
+        const struct farm_node *node = &farm->nodes[i];
+        for (int32_t k = 0; node->used && k < node->device_count; k++) {
+            struct sora_plan_device like = {0};
+            if (node->devices[k].info.device_class != out->device_class ||
+                !fill_speed(&node->devices[k], model, &like) || like.window_us <= out->window_us)
+                continue;
+            out->window_us = like.window_us;
+            out->decode_us = like.decode_us;
+        }
+    }
+}
+
+static void fill_device(const struct sora_farm *farm, const struct farm_node *node,
+                        const struct farm_device *device, uint64_t model,
+                        struct sora_plan_device *out)
+{
+    *out = (struct sora_plan_device){.device_class = device->info.device_class,
+                                     .memory_free_bytes = device->info.memory_free_bytes};
+    name_device(node, &device->info, out->name);
+    if (!fill_speed(device, model, out))
+        guess_speed(farm, model, out);
 }
 
 int32_t farm_list_devices(const struct sora_farm *farm, sora_time now, uint64_t model, bool all,
@@ -44,7 +72,7 @@ int32_t farm_list_devices(const struct sora_farm *farm, sora_time now, uint64_t 
             if (!device->info.offered || count == SORA_PLAN_DEVICES_MAX ||
                 (!all && (device->busy || now < device->cool_until)))
                 continue;
-            fill_device(node, device, model, &out_devices[count]);
+            fill_device(farm, node, device, model, &out_devices[count]);
             if (out_ids)
                 out_ids[count] = (struct farm_device_id){node->id, k};
             count++;
@@ -124,7 +152,8 @@ static bool recut_is_possible(const struct sora_farm *farm, sora_time now,
         const struct farm_task *task = &job->shards[i];
         const struct farm_node *node = task->epoch ? farm_find_node(farm, task->node) : NULL;
         if (node && node->state == SORA_NODE_ONLINE)
-            fill_device(node, &node->devices[task->device], job->job.model, &devices[count++]);
+            fill_device(farm, node, &node->devices[task->device], job->job.model,
+                        &devices[count++]);
     }
     struct sora_plan_job plan_job = planned_job(job);
     struct sora_plan plan;

@@ -12,6 +12,8 @@
 #define LINK_BYTES_PER_S_GUESS 50000000
 #define LINK_BYTES_PER_S_MIN 1000
 #define LINK_LATENCY_US 500
+/* Decoding from the middle costs about this part of its context (model/vae.h, decoder_begin). */
+#define CONTEXT_SHARE 10
 
 int32_t sora_plan_shard_latents_min(const struct sora_timeline_params *timeline)
 {
@@ -61,6 +63,7 @@ static int64_t whole_cost_us(const struct sora_plan_job *job, const struct sora_
                              struct sora_range range, int32_t windows)
 {
     int32_t context = range.first < job->context_latents ? range.first : job->context_latents;
+    context = context / CONTEXT_SHARE + (context > 0);
     int64_t decode = (range.end - range.first + context) * device->decode_us;
     return two_steps_us(job, device, range, windows) * (job->steps - job->first_step) / 2 + decode;
 }

@@ -25,12 +25,12 @@
 struct sora_plan_job {
     struct sora_timeline_params timeline; /* checked */
     int32_t steps, first_step;            /* steps first_step .. steps-1 are to be done */
-    int32_t context_latents;     /* decoded again at the start of every shard but the first */
-    int64_t memory_fixed_bytes;  /* weights and one window's activations */
-    int64_t memory_latent_bytes; /* state of one owned latent */
-    int64_t halo_latent_bytes;   /* one latent on the wire */
-    int64_t window_us_guess;     /* for devices that were not measured; 0 means 1 s */
-    uint64_t device_class;       /* 0: any; else the class that the job began on */
+    int32_t context_latents;              /* read at the start of every shard but the first */
+    int64_t memory_fixed_bytes;           /* weights and one window's activations */
+    int64_t memory_latent_bytes;          /* state of one owned latent */
+    int64_t halo_latent_bytes;            /* one latent on the wire */
+    int64_t window_us_guess;              /* for devices that were not measured; 0 means 1 s */
+    uint64_t device_class;                /* 0: any; else the class that the job began on */
 };
 
 struct sora_plan_device {

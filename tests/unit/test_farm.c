@@ -155,6 +155,38 @@ static void stored_records_are_checked(void **state)
     sora_farm_destroy(&other);
 }
 
+static void beat_of(struct sora_farm *farm, uint64_t node, const char *name, int64_t window_us)
+{
+    struct sora_farm_beat beat = {.boot = 5, .sequence = node, .device_count = 1};
+    beat.devices[0] = (struct sora_farm_device){
+        .name = "gpu0", .device_class = 1, .memory_free_bytes = INT64_C(1) << 34, .offered = true};
+    if (window_us) {
+        beat.devices[0].speed_count = 1;
+        beat.devices[0].speeds[0] = (struct sora_farm_speed){1, window_us, window_us / 2};
+    }
+    struct sora_farm_event event = {
+        .kind = SORA_FARM_BEAT, .node = node, .name = name, .beat = &beat};
+    assert_int_equal(sora_farm_step(farm, 1, &event, &actions, NULL), SORA_OK);
+}
+
+static void newcomers_get_work_beside_measured_devices(void **state)
+{
+    (void)state;
+    struct sora_farm *farm = make_farm();
+    struct sora_farm_job job = make_job(1);
+    job.plan.timeline.latent_count = 200;
+    beat_of(farm, 9, "brook", 20000);
+    beat_of(farm, 10, "reed", 0);
+    struct sora_plan plan;
+    struct sora_bytes words;
+    sora_bytes_init(&words, 65536);
+    assert_int_equal(sora_farm_plan(farm, &job, &plan, &words, NULL), SORA_OK);
+    assert_int_equal(plan.shard_count, 2);
+    assert_true(plan.finish_us < 200 * 20000); /* and not at a second a window */
+    sora_bytes_fini(&words);
+    sora_farm_destroy(&farm);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -162,6 +194,7 @@ int main(void)
         cmocka_unit_test(priority_goes_first_and_silence_is_a_loss),
         cmocka_unit_test(bad_input_changes_nothing),
         cmocka_unit_test(stored_records_are_checked),
+        cmocka_unit_test(newcomers_get_work_beside_measured_devices),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
