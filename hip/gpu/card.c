@@ -83,6 +83,18 @@ static int amd_arch(const struct sora_gpu_runtime *runtime, int index, struct so
                           index, card->name);
 }
 
+/* An emulated card is called by its architecture. */
+static int arch_read(const struct sora_gpu_runtime *runtime, int device, struct sora_gpu_card *card,
+                     struct sora_fault *fault)
+{
+    if (runtime->vendor == SORA_GPU_NVIDIA)
+        return nvidia_arch(runtime, device, card, fault);
+    if (runtime->vendor == SORA_GPU_AMD)
+        return amd_arch(runtime, card->index, card, fault);
+    snprintf(card->arch, sizeof(card->arch), "%.31s", card->name);
+    return 0;
+}
+
 static int limits_read(const struct sora_gpu_runtime *runtime, int device,
                        struct sora_gpu_card *card, struct sora_fault *fault)
 {
@@ -176,8 +188,7 @@ int sora_gpu_card_read(const struct sora_gpu_runtime *runtime, int index,
         card.pci[0] = '\0';
     int error = limits_read(runtime, device, &card, fault);
     if (!error)
-        error = runtime->vendor == SORA_GPU_NVIDIA ? nvidia_arch(runtime, device, &card, fault)
-                                                   : amd_arch(runtime, index, &card, fault);
+        error = arch_read(runtime, device, &card, fault);
     if (!error)
         error = memory_read(runtime, &card, fault);
     if (!error)

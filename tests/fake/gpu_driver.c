@@ -202,8 +202,10 @@ static int drv_event_synchronize(void *event)
 
 static int drv_module_load(void **module, const void *image)
 {
-    (void)image;
-    return fake.module_status ? fake.module_status : make(module, &fake.live_modules);
+    if (fake.module_status)
+        return fake.module_status;
+    snprintf(fake.loaded, sizeof(fake.loaded), "%.60s", (const char *)image);
+    return make(module, &fake.live_modules);
 }
 
 static int drv_module_unload(void *module)
@@ -436,5 +438,92 @@ EXPORT int rsmi_dev_busy_percent_get(uint32_t device, uint32_t *percent);
 EXPORT int rsmi_dev_busy_percent_get(uint32_t device, uint32_t *percent)
 {
     *percent = device == 1 ? 33 : 1;
+    return 0;
+}
+
+/* ---- run-time compilers ---- */
+
+static int rtc_create(void **program, const char *source, const char *name, int header_count,
+                      const char *const *headers, const char *const *names)
+{
+    fake.headers = header_count;
+    for (int i = 0; i < header_count; i++) {
+        if (!headers[i] || !names[i])
+            return INVALID_VALUE;
+    }
+    return source && name ? make(program, &fake.live_programs) : INVALID_VALUE;
+}
+
+static int rtc_compile(void *program, int option_count, const char *const *options)
+{
+    (void)program;
+    fake.compilations++;
+    fake.options[0] = '\0';
+    for (int i = 0; i < option_count; i++) {
+        size_t length = strlen(fake.options);
+        snprintf(fake.options + length, sizeof(fake.options) - length, "%s ", options[i]);
+    }
+    return fake.compile_status;
+}
+
+static int rtc_code_size(void *program, size_t *size)
+{
+    (void)program;
+    *size = fake.code_size;
+    return 0;
+}
+
+static int rtc_code(void *program, char *code)
+{
+    (void)program;
+    memset(code, 'c', fake.code_size);
+    return 0;
+}
+
+static const char compile_log[] = "kernels: line 7: no such thing";
+
+static int rtc_log_size(void *program, size_t *size)
+{
+    (void)program;
+    *size = sizeof(compile_log);
+    return 0;
+}
+
+static int rtc_log(void *program, char *log)
+{
+    (void)program;
+    memcpy(log, compile_log, sizeof(compile_log));
+    return 0;
+}
+
+static int rtc_destroy(void **program)
+{
+    return unmake(*program, &fake.live_programs);
+}
+
+BOTH(hiprtcCreateProgram, nvrtcCreateProgram, rtc_create,
+     (void **p, const char *s, const char *n, int c, const char *const *h, const char *const *i),
+     (p, s, n, c, h, i))
+BOTH(hiprtcCompileProgram, nvrtcCompileProgram, rtc_compile, (void *p, int n, const char *const *o),
+     (p, n, o))
+BOTH(hiprtcGetCodeSize, nvrtcGetCUBINSize, rtc_code_size, (void *p, size_t *s), (p, s))
+BOTH(hiprtcGetCode, nvrtcGetCUBIN, rtc_code, (void *p, char *c), (p, c))
+BOTH(hiprtcGetProgramLogSize, nvrtcGetProgramLogSize, rtc_log_size, (void *p, size_t *s), (p, s))
+BOTH(hiprtcGetProgramLog, nvrtcGetProgramLog, rtc_log, (void *p, char *l), (p, l))
+BOTH(hiprtcDestroyProgram, nvrtcDestroyProgram, rtc_destroy, (void **p), (p))
+
+EXPORT int amd_comgr_get_isa_count(size_t *count);
+EXPORT int amd_comgr_get_isa_count(size_t *count)
+{
+    *count = 0;
+    while (*count < 4 && fake.isas[*count])
+        ++*count;
+    return 0;
+}
+
+EXPORT int amd_comgr_get_isa_name(size_t index, const char **name);
+EXPORT int amd_comgr_get_isa_name(size_t index, const char **name)
+{
+    *name = fake.isas[index];
     return 0;
 }

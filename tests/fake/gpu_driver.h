@@ -19,10 +19,15 @@ struct fake_gpu {
     int lost_at;        /* every call from the n-th copy or launch on says 700; 0: none */
     int module_status;
     int sensor_status;
+    int compile_status;
+    size_t code_size;
+    const char *isas[4]; /* what comgr lists, ended by NULL */
     /* what happened */
     int allocations, live_allocations, live_streams, live_events, live_modules, contexts;
     int work; /* copies and launches */
     uint64_t live_bytes;
+    int compilations, live_programs, headers;
+    char options[256], loaded[64]; /* of the last compilation; the last module's first bytes */
 };
 
 /* The library exports: struct fake_gpu *fake_gpu(void); */
