@@ -20,7 +20,9 @@ stop_all() {
         kill -TERM "$pid" 2>/dev/null || true
     done
     for pid in "${pids[@]}"; do
-        wait "$pid" 2>/dev/null || true
+        while kill -0 "$pid" 2>/dev/null; do
+            sleep 0.1
+        done
     done
     rm -rf "$state"
 }
@@ -48,6 +50,7 @@ start_node() {
         --invite-port 0 --models models/mini --devices cpu0:threads=1 \
         </dev/null >"$output/$1.log" 2>&1 &
     pids+=($!)
+    disown $! # bash would report its end
 }
 
 # wait_for SECONDS WHAT COMMAND...: until the command succeeds.

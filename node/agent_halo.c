@@ -246,7 +246,9 @@ static int flush_link(struct agent_task *task, int index)
         int rc = send_part(task, index, halo);
         if (rc)
             return rc;
-        halo->sent += PART_BYTES < halo->size - halo->sent ? PART_BYTES : halo->size - halo->sent;
+        size_t part = halo->size - halo->sent < PART_BYTES ? halo->size - halo->sent : PART_BYTES;
+        halo->sent += part;
+        task->halo_bytes[halo->kind == SORA_SHARD_FINAL ? 2 : halo->step % 2] += part;
         if (halo->sent == halo->size)
             unqueue(link, halo);
     }

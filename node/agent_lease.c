@@ -61,6 +61,12 @@ void agent_stop_task(struct agent_task *task, int code, const char *text)
              agent_job_text(task, job), task->shard, task->epoch,
              task->device ? task->device->config->id : "-", code ? sora_error_name(code) : "OK",
              text);
+    if (task->link_count > 0)
+        sora_log(SORA_LOG_INFO,
+                 "halos sent job=%s shard=%u epoch=%u even_bytes=%llu odd_bytes=%llu "
+                 "final_bytes=%llu",
+                 job, task->shard, task->epoch, (unsigned long long)task->halo_bytes[0],
+                 (unsigned long long)task->halo_bytes[1], (unsigned long long)task->halo_bytes[2]);
     task->stopped = true;
     task->code = code;
     task->stopped_at = task->agent->now;

@@ -123,6 +123,7 @@ struct agent_task {
     uint32_t frames_done;
     double steps_per_s;
     sora_time step_at;
+    uint64_t halo_bytes[3]; /* handed to the post: of even steps, of odd (shifted) ones, final */
 
     Farm__TextEncode *encode; /* owned */
     bool encode_sent, scheduled;

@@ -9,6 +9,8 @@ Usage: measure_farm.py PART... [--build DIR] [--model DIR] [--json FILE]
   overhead   one node beside `sora-worker render`, both with 2 threads; two nodes of 1 thread
              beside one of 2; medians of --repeats alternating runs
   memory     peak memory of every process for 1 and 10 minutes, and the cost of 10 minutes
+  halo       bytes that two neighbours exchange on steps whose windows are not shifted, beside
+             1.1 x 2 O latents, as the nodes counted them, for the model's overlap and for 5
   demo       from submit to the first playable preview, and to the end, of 60 seconds on 3 nodes
 
 Python's standard library only.
@@ -18,6 +20,7 @@ import hashlib
 import json
 import os
 import random
+import re
 import statistics
 import subprocess
 import sys
@@ -167,6 +170,27 @@ def memory(options):
     return result
 
 
+def halo(options):
+    rows = []
+    for overlap in (None, 5):
+        extra = ["--overlap", str(overlap)] if overlap else []
+        with Farm(options.build, options.model, 2) as farm:
+            job, found, _ = Job(options, options.seconds, extra).run(farm)
+            plan = farm.home.json("plan", *Job(options, options.seconds, extra).arguments)
+            logs = "".join(node.log() for node in farm.nodes)
+            sent = sum(int(value) for value in re.findall(r"even_bytes=(\d+)", logs))
+            with open(os.path.join(options.model, "vae/config.json"), encoding="utf-8") as file:
+                config = json.load(file)
+            spatial = config.get("scale_factor_spatial", 8)
+            latent = config["z_dim"] * 4 * (plan["width"] // spatial) * (plan["height"] // spatial)
+            steps = (found["steps"] + 1) // 2
+            rows.append({"overlap": plan["overlap"], "steps": steps, "bytes": sent,
+                         "latents_per_step": sent / steps / latent,
+                         "of_limit": sent / steps / latent / (2 * plan["overlap"])})
+            print(rows[-1], flush=True)
+    return rows
+
+
 def demo(options):
     with Farm(options.build, options.model, 3) as farm:
         started = time.monotonic()
@@ -185,7 +209,7 @@ def demo(options):
 
 def main():
     parser = argparse.ArgumentParser()
-    parser.add_argument("parts", nargs="+", choices=["identity", "overhead", "memory", "demo"])
+    parser.add_argument("parts", nargs="+", choices=["identity", "overhead", "memory", "halo", "demo"])
     parser.add_argument("--build", default=os.path.join(ROOT, "build/release"))
     parser.add_argument("--model", default=os.path.join(ROOT, "models/mini"))
     parser.add_argument("--prompt", default="a red balloon over the sea at sunset")
