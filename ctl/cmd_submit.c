@@ -36,6 +36,15 @@ static void report_submitted(const struct sora_ctl_options *options, const char 
     fflush(stdout);
 }
 
+/* A job without a report is fine. */
+static void print_report(struct sora_client *client, const char *name)
+{
+    json_t *report = NULL;
+    if (sora_report_get(client, name, &report, NULL) == 0)
+        sora_report_print(report, stderr);
+    json_decref(report);
+}
+
 static int wait_and_fetch(struct sora_ctl_context *context, struct sora_client *client,
                           const char *name)
 {
@@ -44,6 +53,8 @@ static int wait_and_fetch(struct sora_ctl_context *context, struct sora_client *
     int error = sora_watch_job(client, name, options->json, &state, &context->fault);
     if (!error)
         error = sora_watch_result(state, name, &context->fault);
+    if (!error && !options->json)
+        print_report(client, name);
     if (error || !options->output)
         return error;
     char path[SORA_FILE_PATH_SIZE];

@@ -22,6 +22,8 @@ const struct sora_ctl_command sora_ctl_commands[] = {
     {"fetch", "JOB", 1, 1, "get a job's video, preview, contact sheet or report",
      &sora_ctl_fetch_table, sora_ctl_fetch,
      "  soractl fetch 3fa2 -o balloon.mp4\n  soractl fetch 3fa2 --result preview\n"},
+    {"report", "JOB", 1, 1, "print what a viewer would notice of a finished video",
+     &sora_ctl_plain_table, sora_ctl_report, NULL},
     {"logs", "[JOB]", 0, 1, "print the daemon's log, or what happened to a job",
      &sora_ctl_logs_table, sora_ctl_logs, NULL},
     {"nodes", "", 0, 0, "list nodes and their devices", &sora_ctl_plain_table, sora_ctl_nodes,

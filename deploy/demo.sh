@@ -106,7 +106,6 @@ render() {
     job=$(ctl amber list --all --json | sed -n 's/.*"job": "\([0-9a-f]*\)".*/\1/p' | head -n 1)
     ctl amber fetch "$job" --result contact -o "$output/contact.png" >/dev/null
     ctl amber fetch "$job" --result report -o "$output/report.json" >/dev/null
-    ctl amber status "$job"
 }
 
 mkdir -p "$output"
