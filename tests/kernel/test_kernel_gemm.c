@@ -1,0 +1,250 @@
+/*
+ * Matrix products on the emulator against the plain CPU product: every operand source, both element
+ * types, all epilogues, shapes from one element to several tiles, rows with and without alignment.
+ *
+ * Operands hold values that the element type represents, so what differs is the order of f32 sums:
+ * the limit is 1e-5 of the greatest result. Operands that must be rounded have a limit of their
+ * own, and so do weights quantised to int8.
+ */
+#include "tests/kernel/kernel_fixture.h"
+
+#define TOLERANCE 1e-5
+#define TOLERANCE_ROUNDED_BF16 1e-2 /* two operands with 8 bits each, k up to 136 */
+#define TOLERANCE_INT8 2e-2
+
+static const struct {
+    int64_t m, n, k;
+} shapes[] = {
+    {1, 1, 1},     {5, 37, 7},    {130, 129, 40}, {64, 65, 33},   {200, 150, 136},
+    {129, 16, 72}, {3, 260, 100}, {17, 140, 64},  {260, 132, 24}, {66, 68, 129},
+};
+#define SHAPES (int)(sizeof(shapes) / sizeof(shapes[0]))
+
+static enum sora_dtype half_type(int variant)
+{
+    return variant % 2 ? SORA_DTYPE_F16 : SORA_DTYPE_BF16;
+}
+
+/* Epilogue operands by variant, so that each occurs with and without each other. */
+static void epilogue_fill(struct fixture *cpu, int variant, struct sora_matmul *params)
+{
+    int64_t m = shapes[variant].m, n = shapes[variant].n;
+    enum sora_dtype bias = variant % 3 == 0 ? SORA_DTYPE_F32 : half_type(variant);
+    params->activation = (enum sora_activation)(variant % 4);
+    if (variant % 2 == 0)
+        params->bias = fixture_random(cpu, bias, SORA_SHAPE(n), 3, 1.0f);
+    if (variant % 3 == 0)
+        params->factor = fixture_random(cpu, SORA_DTYPE_F32, SORA_SHAPE(m, n), 4, 1.0f);
+    if (variant % 3 != 1)
+        params->gate = fixture_random(cpu, SORA_DTYPE_F32, SORA_SHAPE(n), 5, 1.0f);
+    if (variant % 4 != 0)
+        params->residual = fixture_random(cpu, SORA_DTYPE_F32, SORA_SHAPE(m, n), 6, 1.0f);
+    params->out = fixture_tensor(cpu, SORA_DTYPE_F32, SORA_SHAPE(m, n));
+}
+
+/* The kernel's arguments for the product; `b` is filled by the caller. In place on the residual
+ * where there is one and the variant is odd. */
+static struct gemm_args args_fill(struct kernel_fixture *fix, int variant,
+                                  const struct sora_matmul *params)
+{
+    struct gemm_args args = {
+        .a = kernel_operand(fix, &params->a),
+        .bias = kernel_operand(fix, &params->bias),
+        .factor = kernel_operand(fix, &params->factor),
+        .gate = kernel_operand(fix, &params->gate),
+        .residual = kernel_operand(fix, &params->residual),
+        .m = (int)shapes[variant].m,
+        .n = (int)shapes[variant].n,
+        .k = (int)shapes[variant].k,
+        .a_stride = (int)shapes[variant].k,
+        .b_stride = (int)shapes[variant].k,
+        .b_type = kernel_type(&params->b),
+        .bias_type = kernel_type(&params->bias),
+        .activation = (int)params->activation,
+    };
+    if (args.residual && variant % 2)
+        memcpy(&args.out, &args.residual, sizeof(args.out));
+    else
+        args.out = kernel_alloc(fix, sora_tensor_size(&params->out));
+    return args;
+}
+
+static void run_and_compare(struct kernel_fixture *fix, const char *what, int variant,
+                            enum sora_dtype precision, bool a_half, enum sora_plan_weight weight,
+                            struct gemm_args *args, const struct sora_matmul *params,
+                            double tolerance)
+{
+    struct sora_launch_plan plan;
+    assert_int_equal(sora_op_matmul(fix->cpu.stream, params), 0);
+    assert_int_equal(sora_plan_gemm(&fix->target, precision, a_half, weight, args, &plan), 0);
+    kernel_launch(fix, &plan, args);
+    kernel_compare(fix, what, variant, args->out, &params->out, tolerance);
+}
+
+/* f32 activations, 16-bit weights: the transformer's case. */
+static void half_weight_run(struct kernel_fixture *fix, int variant)
+{
+    enum sora_dtype type = half_type(variant / 2);
+    int64_t m = shapes[variant].m, n = shapes[variant].n, k = shapes[variant].k;
+    struct sora_matmul params = {
+        .a = kernel_random(fix, type, SORA_SHAPE(m, k), 1, 1.0f),
+        .b = fixture_random(&fix->cpu, type, SORA_SHAPE(n, k), 2, 1.0f),
+    };
+    epilogue_fill(&fix->cpu, variant, &params);
+    struct gemm_args args = args_fill(fix, variant, &params);
+    args.b = kernel_operand(fix, &params.b);
+    run_and_compare(fix, "gemm", variant, type, false, SORA_PLAN_WEIGHT_HALF, &args, &params,
+                    TOLERANCE);
+}
+
+/* Both 16-bit: a goes through pad_rows first, to a stride of whole vectors. */
+static void half_both_run(struct kernel_fixture *fix, int variant)
+{
+    enum sora_dtype type = half_type(variant);
+    int64_t m = shapes[variant].m, n = shapes[variant].n, k = shapes[variant].k;
+    struct sora_matmul params = {
+        .a = fixture_random(&fix->cpu, SORA_DTYPE_F32, SORA_SHAPE(m, k), 1, 1.0f),
+        .b = fixture_random(&fix->cpu, type, SORA_SHAPE(n, k), 2, 1.0f),
+    };
+    int stride = (int)(k + 7) / 8 * 8;
+    struct sora_launch_plan plan;
+    struct pad_rows_args pad = {
+        .in = kernel_operand(fix, &params.a),
+        .out = kernel_alloc(fix, (size_t)m * (size_t)stride * 2),
+        .rows = m,
+        .columns = (int)k,
+        .out_stride = stride,
+        .out_type = variant % 2 ? KERNEL_F16 : KERNEL_BF16,
+    };
+    assert_int_equal(sora_plan_elements(SORA_KERNEL_pad_rows, m * stride, &plan), 0);
+    kernel_launch(fix, &plan, &pad);
+    epilogue_fill(&fix->cpu, variant, &params);
+    struct gemm_args args = args_fill(fix, variant, &params);
+    args.a = pad.out;
+    args.a_stride = stride;
+    args.b = kernel_operand(fix, &params.b);
+    run_and_compare(fix, "gemm_half", variant, type, true, SORA_PLAN_WEIGHT_HALF, &args, &params,
+                    TOLERANCE_ROUNDED_BF16);
+}
+
+/* f32 weights, rounded on the way. */
+static void wide_weight_run(struct kernel_fixture *fix, int variant)
+{
+    enum sora_dtype type = half_type(variant);
+    int64_t m = shapes[variant].m, n = shapes[variant].n, k = shapes[variant].k;
+    struct sora_matmul params = {
+        .a = kernel_random(fix, type, SORA_SHAPE(m, k), 1, 1.0f),
+        .b = kernel_random(fix, type, SORA_SHAPE(n, k), 2, 1.0f),
+    };
+    epilogue_fill(&fix->cpu, variant, &params);
+    struct gemm_args args = args_fill(fix, variant, &params);
+    args.b = kernel_operand(fix, &params.b);
+    run_and_compare(fix, "gemm_wide", variant, type, false, SORA_PLAN_WEIGHT_F32, &args, &params,
+                    TOLERANCE);
+}
+
+/* f32 throughout, weights of all three types, nothing rounded. */
+static void exact_run(struct kernel_fixture *fix, int variant)
+{
+    static const enum sora_dtype types[] = {SORA_DTYPE_F32, SORA_DTYPE_BF16, SORA_DTYPE_F16};
+    int64_t m = shapes[variant].m, n = shapes[variant].n, k = shapes[variant].k;
+    struct sora_matmul params = {
+        .a = fixture_random(&fix->cpu, SORA_DTYPE_F32, SORA_SHAPE(m, k), 1, 1.0f),
+        .b = fixture_random(&fix->cpu, types[variant % 3], SORA_SHAPE(n, k), 2, 1.0f),
+    };
+    epilogue_fill(&fix->cpu, variant, &params);
+    struct gemm_args args = args_fill(fix, variant, &params);
+    args.b = kernel_operand(fix, &params.b);
+    run_and_compare(fix, "gemm_f32", variant, SORA_DTYPE_F32, false, SORA_PLAN_WEIGHT_F32, &args,
+                    &params, TOLERANCE);
+}
+
+/* Quantises the weights by the kernel, then compares twice: with the product of the quantised
+ * values (closely), and with that of the weights as they were (the error of quantisation). */
+static void int8_run(struct kernel_fixture *fix, int variant)
+{
+    enum sora_dtype type = half_type(variant);
+    int64_t m = shapes[variant].m, n = shapes[variant].n, k = shapes[variant].k;
+    struct sora_matmul params = {
+        .a = kernel_random(fix, type, SORA_SHAPE(m, k), 1, 1.0f),
+        .b = fixture_random(&fix->cpu, type, SORA_SHAPE(n, k), 2, 0.7f),
+    };
+    struct sora_launch_plan plan;
+    struct quantize_args quantize = {
+        .in = kernel_operand(fix, &params.b),
+        .scale = kernel_alloc(fix, (size_t)n * sizeof(float)),
+        .rows = (int)n,
+        .columns = (int)k,
+        .out_stride = (int)(k + 7) / 8 * 8,
+        .in_type = kernel_type(&params.b),
+    };
+    quantize.out = kernel_alloc(fix, (size_t)n * (size_t)quantize.out_stride);
+    assert_int_equal(sora_plan_rows(&fix->target, SORA_KERNEL_quantize_rows, n, &plan), 0);
+    kernel_launch(fix, &plan, &quantize);
+    float *values = malloc((size_t)(n * k) * sizeof(float));
+    assert_non_null(values);
+    for (int64_t i = 0; i < n * k; i++)
+        values[i] =
+            (float)quantize.out[i / k * quantize.out_stride + i % k] * quantize.scale[i / k];
+    epilogue_fill(&fix->cpu, variant, &params);
+    struct gemm_args args = args_fill(fix, variant, &params);
+    args.b = quantize.out;
+    args.b_scale = quantize.scale;
+    args.b_stride = quantize.out_stride;
+    run_and_compare(fix, "gemm_int8", variant, type, false, SORA_PLAN_WEIGHT_INT8, &args, &params,
+                    TOLERANCE_INT8);
+    params.b = fixture_values(&fix->cpu, SORA_DTYPE_F32, SORA_SHAPE(n, k), values);
+    free(values);
+    assert_int_equal(sora_op_matmul(fix->cpu.stream, &params), 0);
+    kernel_compare(fix, "gemm_int8 of the quantised weights", variant, args.out, &params.out,
+                   TOLERANCE);
+}
+
+static void test_half_weights(void **state)
+{
+    kernel_for_all(*state, SHAPES, half_weight_run);
+}
+
+static void test_half_both(void **state)
+{
+    kernel_for_all(*state, SHAPES, half_both_run);
+}
+
+static void test_wide_weights(void **state)
+{
+    kernel_for_all(*state, SHAPES, wide_weight_run);
+}
+
+static void test_exact(void **state)
+{
+    kernel_for_all(*state, SHAPES, exact_run);
+}
+
+static void test_int8(void **state)
+{
+    kernel_for_all(*state, SHAPES, int8_run);
+}
+
+static int setup(void **state)
+{
+    static struct kernel_fixture fix;
+    kernel_init(&fix);
+    *state = &fix;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    kernel_fini(*state);
+    return 0;
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_half_weights), cmocka_unit_test(test_half_both),
+        cmocka_unit_test(test_wide_weights), cmocka_unit_test(test_exact),
+        cmocka_unit_test(test_int8),
+    };
+    return cmocka_run_group_tests(tests, setup, teardown);
+}
