@@ -1,5 +1,5 @@
 /*
- * Segment: frames between nodes without loss, as FFV1 in Matroska.
+ * Segment: frames between nodes without loss, as UT Video in Matroska.
  *
  * The same frames give the same bytes. Reading treats the file as hostile: magic bytes first, one
  * demuxer, one codec, limits on size, frames and time (media/video_reader has the reasons); do it
@@ -30,8 +30,9 @@ int sora_segment_writer_finish(struct sora_segment_writer *writer, struct sora_f
 /* Without a successful finish before, nothing is left. */
 void sora_segment_writer_destroy(struct sora_segment_writer **writer);
 
-/* A frame that was read is whole and one of those that were written, unless the sender made another
- * file: every slice carries a checksum. Which frames, and how many, is the sender's word. */
+/* Which frames, how many and of what pixels is the file's word: it has no checksums, blobs have
+ * their digest (node/ and the store verify it). What cannot be decoded is FORMAT, the rest is a
+ * picture of the expected size. */
 struct sora_segment_reader;
 struct sora_segment_reader_params {
     const char *path;
@@ -44,7 +45,8 @@ int sora_segment_reader_create(const struct sora_segment_reader_params *params,
 /* The same with one thread. */
 int sora_segment_reader_open(const char *path, int width, int height,
                              struct sora_segment_reader **out_reader, struct sora_fault *fault);
-/* Passes over `count` frames without decoding them. Errors: FORMAT (damaged, or fewer), IO. */
+/* Before the first frame is read: passes over `count` frames without decoding them. Errors: INVALID
+ * (a frame was read), FORMAT (damaged, or fewer), IO. */
 int sora_segment_reader_skip(struct sora_segment_reader *reader, int count,
                              struct sora_fault *fault);
 /* 1: a frame in out_rgb (width*height*3 bytes); 0: the end; negative: damaged. */
