@@ -124,7 +124,8 @@ struct sora_job_options {
         SORA_JOB_ROW(type, member, "name", 0, STRING, name, 1, 128, NULL, "TEXT",                  \
                      "the job's name in lists; default the beginning of the prompt"),              \
         SORA_JOB_ROW(type, member, "model", 'm', STRING, model, 1, SORA_JOB_PATH_BYTES_MAX, NULL,  \
-                     "MODEL", "a model's folder or, on a farm, its name; default mini"),           \
+                     "MODEL",                                                                      \
+                     "a model's folder or, on a farm, its name; default mini, else the only one"), \
         SORA_JOB_ROW(type, member, "prompt", 'p', STRING, prompt, 1, SORA_JOB_PROMPT_BYTES_MAX,    \
                      NULL, "TEXT", "what to show"),                                                \
         SORA_JOB_ROW(type, member, "negative", 'n', STRING, negative, 0,                           \

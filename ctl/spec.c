@@ -9,7 +9,7 @@
 #include <string.h>
 #include <sys/random.h>
 
-#define DEFAULT_MODEL "mini"
+#define DEFAULT_MODEL "default" /* the home chooses: SORA_HOME_MODEL_DEFAULT */
 #define SUBMIT_LIFETIME_MS ((uint64_t)3600 * 1000)
 
 static char *text_or_empty(char *text)

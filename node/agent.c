@@ -12,6 +12,7 @@
 
 #define BLOCKED_NS (SORA_TIME_SECOND / 200)
 #define ABSENT_NS (SORA_TIME_SECOND / 5)
+#define MODELS_NS (10 * SORA_TIME_SECOND)
 
 /* ---- small things that all files use ---- */
 
@@ -71,6 +72,7 @@ int sora_agent_create(const struct sora_agent_params *params, struct sora_agent 
         agent->params.kept_bytes_max = (int64_t)1 << 30;
     agent->blocked_until = AGENT_NEVER;
     agent->now = sora_clock_now();
+    agent->models_until = agent->now + MODELS_NS;
     for (int i = 0; i < AGENT_TASKS_MAX; i++)
         agent->tasks[i].agent = agent;
     int rc = find_objects(agent, fault);

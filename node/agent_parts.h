@@ -195,6 +195,7 @@ struct sora_agent {
     sora_time now; /* of the last call */
     bool wake;     /* a callback left something to do */
     bool draining;
+    sora_time models_until; /* so long the first children wait for the models that are being read */
     sora_time blocked_until; /* when to try to send again; AGENT_NEVER: nothing waits */
     struct agent_device devices[SORA_AGENT_DEVICES_MAX];
     struct agent_task tasks[AGENT_TASKS_MAX];

@@ -14,6 +14,7 @@
 #define PAUSE_MAX (60 * SORA_TIME_SECOND)
 #define HEALTHY_NS (60 * SORA_TIME_SECOND) /* so long ready, and the pause begins anew */
 #define START_NS (60 * SORA_TIME_SECOND)   /* for READY to come */
+#define LOOK_NS (SORA_TIME_SECOND / 20)
 #define FRAMES_PER_STEP 64
 #define QUEUE_BYTES_MAX ((size_t)3 << 30) /* a shard's texts, and halos of two steps */
 
@@ -255,10 +256,20 @@ static void read_child(struct agent_device *device)
         device->agent->wake = true;
 }
 
+/* A child reads only what was named at its start: the first one waits for the models, within
+ * limits, so that it need not be started anew for the first job. */
+static bool models_come(const struct agent_device *device)
+{
+    const struct sora_agent *agent = device->agent;
+    return agent->now < agent->models_until && sora_model_store_reading(agent->params.models);
+}
+
 void agent_device_step(struct agent_device *device)
 {
     sora_time now = device->agent->now;
-    if (!device->child && now >= device->start_at)
+    if (!device->child && now >= device->start_at && models_come(device))
+        device->start_at = now + LOOK_NS;
+    else if (!device->child && now >= device->start_at)
         try_start(device);
     if (device->child)
         read_child(device);

@@ -181,6 +181,14 @@ bool sora_model_store_find(const struct sora_model_store *store, const struct so
     return model != NULL;
 }
 
+bool sora_model_store_reading(const struct sora_model_store *store)
+{
+    bool reading = false;
+    for (const struct model_work *work = store->works; work; work = work->next)
+        reading |= work->kind == MODEL_SCAN || work->kind == MODEL_CHECK;
+    return reading;
+}
+
 int sora_model_store_count(const struct sora_model_store *store)
 {
     return store->model_count;

@@ -60,6 +60,8 @@ void sora_model_store_forget(struct sora_model_store *store, const void *context
 bool sora_model_store_progress(const struct sora_model_store *store,
                                const struct sora_digest *digest, char *out_words, size_t size);
 
+/* Whether folders are still being read; what they hold is not in the table yet. */
+bool sora_model_store_reading(const struct sora_model_store *store);
 bool sora_model_store_find(const struct sora_model_store *store, const struct sora_digest *digest,
                            struct sora_model_entry *out_entry);
 /* `index` from 0 to count - 1. */

@@ -211,6 +211,13 @@ static void take_user_message(struct sora_home *home, const struct sora_origin *
     }
 }
 
+static void take_advert(struct sora_home *home, const struct sora_origin *origin,
+                        const Farm__Advert *advert)
+{
+    home_take_advert(home, origin, advert);
+    home_watch_asks(home); /* it may name the models that they wait for */
+}
+
 static void refuse_role(struct sora_home *home, const struct sora_origin *origin, int role)
 {
     struct sora_fault fault = {0};
@@ -233,7 +240,7 @@ bool sora_home_message(struct sora_home *home, const struct sora_origin *origin,
     if ((origin->identity->roles & (uint32_t)role) != (uint32_t)role)
         refuse_role(home, origin, role);
     else if (message->body_case == FARM__MESSAGE__BODY_ADVERT)
-        home_take_advert(home, origin, message->advert);
+        take_advert(home, origin, message->advert);
     else if (message->body_case == FARM__MESSAGE__BODY_SUBMIT)
         home_take_submit(home, origin, message->submit);
     else if (role == FROM_NODE)

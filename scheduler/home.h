@@ -17,6 +17,9 @@
 
 #include <poll.h>
 
+/* JobSpec.model of a job that names none: mini, or the farm's only model. */
+#define SORA_HOME_MODEL_DEFAULT "default"
+
 struct sora_home;
 
 struct sora_home_params {

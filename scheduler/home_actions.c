@@ -270,6 +270,8 @@ static void note_order(struct sora_home *home, struct home_take *take, const str
                   node->name, device);
     }
     shard->ordered_epoch = action->epoch;
+    home_cut_text(node->name, shard->node, sizeof(shard->node));
+    home_cut_text(device, shard->device, sizeof(shard->device));
     home_changed(home, job);
 }
 
@@ -339,6 +341,7 @@ static void let_action_go(struct sora_home *home, struct home_held *held)
 static void job_ended(struct sora_home *home, struct home_job *job)
 {
     job->ended = true;
+    home_keep_ran(home, job);
     for (int32_t t = 0; job->takes && t < job->take_count; t++) {
         struct sora_farm_event event = {.kind = SORA_FARM_FORGET, .job = job->takes[t].id};
         if (job->takes[t].in_farm)

@@ -263,6 +263,42 @@ struct home_node *home_find_model(struct sora_home *home, const char *name,
     return found;
 }
 
+bool home_knows_models(const struct sora_home *home)
+{
+    for (int i = 0; i < home->node_count; i++) {
+        const struct home_node *node = home->nodes[i];
+        if (node->model_count > 0 && home->now - node->heard <= SILENT_NS)
+            return true;
+    }
+    return false;
+}
+
+/* The model that all nodes mean which have any; NULL: none or several. */
+static struct home_node *find_only_model(struct sora_home *home, struct home_model *out_model)
+{
+    const struct home_model *only = NULL;
+    for (int i = 0; i < home->node_count; i++) {
+        const struct home_node *node = home->nodes[i];
+        for (int k = 0; k < node->model_count && home->now - node->heard <= SILENT_NS; k++) {
+            const struct home_model *model = &node->models[k];
+            if (only && memcmp(only->digest, model->digest, SORA_DIGEST_SIZE) != 0)
+                return NULL;
+            only = model;
+        }
+    }
+    return only ? home_find_model(home, only->name, out_model) : NULL;
+}
+
+struct home_node *home_choose_model(struct sora_home *home, const char *name,
+                                    struct home_model *out_model)
+{
+    struct home_node *node = home_find_model(home, name, out_model);
+    if (node || strcmp(name, SORA_HOME_MODEL_DEFAULT) != 0)
+        return node;
+    node = home_find_model(home, HOME_MODEL_USUAL, out_model);
+    return node ? node : find_only_model(home, out_model);
+}
+
 void home_list_models(struct sora_home *home, struct sora_bytes *out)
 {
     for (int i = 0; i < home->node_count; i++) {

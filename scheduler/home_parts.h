@@ -44,6 +44,11 @@ void home_take_advert(struct sora_home *home, const struct sora_origin *origin,
 /* A model by name or digest among the adverts, our own node's first; NULL node: unknown. */
 struct home_node *home_find_model(struct sora_home *home, const char *name,
                                   struct home_model *out_model);
+/* The same for what a job asks: SORA_HOME_MODEL_DEFAULT is a model of that name, else mini, else
+ * the farm's only one. */
+struct home_node *home_choose_model(struct sora_home *home, const char *name,
+                                    struct home_model *out_model);
+bool home_knows_models(const struct sora_home *home);
 /* "mini (brook, reed)"; for a refusal. */
 void home_list_models(struct sora_home *home, struct sora_bytes *out);
 
@@ -68,6 +73,7 @@ void home_take_submit(struct sora_home *home, const struct sora_origin *origin,
                       const Farm__Submit *submit);
 void home_take_plan(struct sora_home *home, const struct sora_origin *origin,
                     const Farm__Plan *plan);
+/* Requests that wait: their models may be known now, or their time is over. */
 void home_watch_asks(struct sora_home *home);
 /* Reads a manifest that is here into the job. Errors: NOT_FOUND and those of its reading. */
 int home_read_manifest(struct sora_home *home, struct home_job *job, struct sora_fault *fault);
@@ -152,6 +158,8 @@ enum { HOME_STATUS_PLAIN, HOME_STATUS_SHARDS };
 /* Fills the home's room; valid until the next call. */
 Farm__JobStatus *home_status(struct sora_home *home, struct home_job *job, int shards);
 struct home_status_room *home_room_create(void);
+/* Keeps where the shards ran, before the job leaves the farm. */
+void home_keep_ran(struct sora_home *home, struct home_job *job);
 Farm__JobState home_job_state(struct sora_home *home, const struct home_job *job);
 /* Fills list entry `index` (0..255), each its own room. */
 Farm__JobStatus *home_status_in_list(struct sora_home *home, struct home_job *job, int index);

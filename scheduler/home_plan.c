@@ -84,6 +84,17 @@ static void note_unknown_words(struct home_job *job)
     }
 }
 
+/* Whoever named no model and did not get the usual one is told. */
+static void note_model(struct home_job *job)
+{
+    const char *name = job->facts.name;
+    if (strcmp(home_spec(job)->model, SORA_HOME_MODEL_DEFAULT) != 0 ||
+        strcmp(name, HOME_MODEL_USUAL) == 0 || job->notes.count == SORA_JOB_NOTES_MAX)
+        return;
+    snprintf(job->notes.texts[job->notes.count++], SORA_JOB_NOTE_SIZE,
+             "model %.200s is used, the only one of this farm", name);
+}
+
 /* ---- the ask ---- */
 
 static int parse_kinds(const Farm__JobSpec *spec, struct sora_job_ask *out,
@@ -192,6 +203,7 @@ int home_plan_job(struct home_job *job, struct sora_fault *fault)
     job->steps = plan->steps;
     job->model_key = home_model_key(job->model, plan->latent_width, plan->latent_height,
                                     plan->takes[0].timeline.window_latents);
+    note_model(job);
     note_unknown_words(job);
     return check_texts(job, fault);
 }

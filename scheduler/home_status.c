@@ -244,6 +244,9 @@ static void put_shard(const struct sora_home *home, const struct home_take *take
         out->node_name = (char *)node->name;
         out->device = shard->device < node->device_count ? (char *)node->devices[shard->device].id
                                                          : (char *)"";
+    } else if (told->ordered_epoch) { /* where it was last */
+        out->node_name = (char *)told->node;
+        out->device = (char *)told->device;
     }
     if (!told->epoch || told->epoch != shard->epoch)
         return;
@@ -253,6 +256,31 @@ static void put_shard(const struct sora_home *home, const struct home_take *take
         out->frames_done = (uint32_t)told->frames_done;
     if (told->steps_per_s > 0)
         out->left_s = (view->job.plan.steps - (int32_t)out->step) / told->steps_per_s;
+}
+
+static void fill_ran(const struct home_ran *ran, Farm__ShardStatus *out)
+{
+    farm__shard_status__init(out);
+    out->index = (uint32_t)ran->index;
+    out->take = (uint32_t)ran->take;
+    out->first = (uint32_t)ran->latents.first;
+    out->end = (uint32_t)ran->latents.end;
+    out->state = ran->state;
+    out->epoch = (uint32_t)ran->epoch;
+    out->step = (uint32_t)ran->step;
+    out->frames_done = (uint32_t)ran->frames_done;
+    out->node_name = (char *)ran->node;
+    out->device = (char *)ran->device;
+}
+
+static void put_ran(const struct sora_home *home, const struct home_job *job, Farm__JobStatus *out)
+{
+    struct home_status_room *room = home->room;
+    out->shards = room->pointers;
+    for (int i = 0; i < job->ran_count; i++) {
+        fill_ran(&job->ran[i], &room->shards[i]);
+        room->pointers[out->n_shards++] = &room->shards[i];
+    }
 }
 
 static void put_shards(struct sora_home *home, const struct home_job *job, Farm__JobStatus *out)
@@ -267,6 +295,27 @@ static void put_shards(struct sora_home *home, const struct home_job *job, Farm_
             put_shard(home, &job->takes[t], &room->view, i, shard);
             room->pointers[out->n_shards++] = shard;
         }
+    }
+}
+
+void home_keep_ran(struct sora_home *home, struct home_job *job)
+{
+    Farm__JobStatus all = FARM__JOB_STATUS__INIT;
+    put_shards(home, job, &all);
+    int count = all.n_shards < HOME_RAN_MAX ? (int)all.n_shards : HOME_RAN_MAX;
+    job->ran = count > 0 ? calloc((size_t)count, sizeof(*job->ran)) : NULL;
+    for (int i = 0; job->ran && i < count; i++) {
+        const Farm__ShardStatus *shard = all.shards[i];
+        struct home_ran *ran = &job->ran[job->ran_count++];
+        *ran = (struct home_ran){.take = (int32_t)shard->take,
+                                 .index = (int32_t)shard->index,
+                                 .step = (int32_t)shard->step,
+                                 .frames_done = (int32_t)shard->frames_done,
+                                 .latents = {(int32_t)shard->first, (int32_t)shard->end},
+                                 .epoch = shard->epoch,
+                                 .state = shard->state};
+        home_cut_text(shard->node_name, ran->node, sizeof(ran->node));
+        home_cut_text(shard->device, ran->device, sizeof(ran->device));
     }
 }
 
@@ -313,7 +362,9 @@ Farm__JobStatus *home_status_in_list(struct sora_home *home, struct home_job *jo
 Farm__JobStatus *home_status(struct sora_home *home, struct home_job *job, int shards)
 {
     Farm__JobStatus *out = home_status_in_list(home, job, 0);
-    if (shards == HOME_STATUS_SHARDS)
+    if (shards == HOME_STATUS_SHARDS && job->ended)
+        put_ran(home, job, out);
+    else if (shards == HOME_STATUS_SHARDS)
         put_shards(home, job, out);
     return out;
 }

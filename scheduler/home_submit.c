@@ -1,6 +1,7 @@
 /*
  * Submit and Plan. The model's manifest decides what a job will be, so a request waits for it up to
- * 10 s when it must come from a node; a submit is then stored, and answered when that is durable.
+ * 10 s when it must come from a node, and up to 5 s when no model at all is known, as after the
+ * start; a submit is then stored, and answered when that is durable.
  */
 #include "scheduler/home_parts.h"
 
@@ -9,6 +10,7 @@
 #include <string.h>
 
 #define MANIFEST_NS (10 * SORA_TIME_SECOND)
+#define MODELS_NS (5 * SORA_TIME_SECOND)
 #define MANIFEST_BYTES_MAX SORA_MESSAGE_BYTES_MAX
 
 /* ---- the manifest ---- */
@@ -228,34 +230,26 @@ static void manifest_came(void *context, const struct sora_blob *blob,
     home_settle(home);
 }
 
-void home_watch_asks(struct sora_home *home)
-{
-    for (int i = 0; i < HOME_ASKS_MAX; i++) {
-        struct home_ask *ask = &home->asks[i];
-        if (!ask->used || home->now < ask->until)
-            continue;
-        struct sora_fault fault = {0};
-        sora_fault_set(&fault, SORA_E_TIMEOUT,
-                       "what model %s can do did not arrive within 10 s: try again",
-                       ask->model.name);
-        sora_blob_transfer_forget(home->params.transfer, ask);
-        home_refuse(home, &ask->reply, &fault);
-        drop_ask(ask);
-    }
-}
-
 static int refuse_model(struct sora_home *home, const char *name, struct sora_fault *fault)
 {
     struct sora_bytes known;
     sora_bytes_init(&known, 300);
     home_list_models(home, &known);
-    int rc = known.size > 0
-                 ? sora_fault_set(fault, SORA_E_NOT_FOUND, "no node has model '%s'; there are: %s",
-                                  name, (const char *)known.data)
-                 : sora_fault_set(fault, SORA_E_NOT_FOUND,
-                                  "no node has model '%s', nor any other: add one with `soractl "
-                                  "models add FOLDER`, or wait until a node with it is connected",
-                                  name);
+    bool unnamed = strcmp(name, SORA_HOME_MODEL_DEFAULT) == 0;
+    int rc;
+    if (known.size == 0)
+        rc = sora_fault_set(fault, SORA_E_NOT_FOUND,
+                            "no node has model '%s', nor any other: add one with `soractl models "
+                            "add FOLDER`, or wait until a node with it is connected",
+                            unnamed ? HOME_MODEL_USUAL : name);
+    else if (unnamed)
+        rc = sora_fault_set(fault, SORA_E_NOT_FOUND,
+                            "no model is named and this farm has several: say --model NAME; there "
+                            "are: %s",
+                            (const char *)known.data);
+    else
+        rc = sora_fault_set(fault, SORA_E_NOT_FOUND, "no node has model '%s'; there are: %s", name,
+                            (const char *)known.data);
     sora_bytes_fini(&known);
     return rc;
 }
@@ -264,7 +258,12 @@ static int refuse_model(struct sora_home *home, const char *name, struct sora_fa
 static int find_manifest(struct sora_home *home, struct home_ask *ask, struct sora_fault *fault)
 {
     const Farm__JobSpec *spec = (const Farm__JobSpec *)ask->spec->any;
-    const struct home_node *node = home_find_model(home, spec->model, &ask->model);
+    const struct home_node *node = home_choose_model(home, spec->model, &ask->model);
+    if (!node && !home_knows_models(home)) {
+        ask->no_models = true;
+        ask->until = home->now + MODELS_NS;
+        return SORA_OK;
+    }
     if (!node)
         return refuse_model(home, spec->model, fault);
     struct sora_blob blob = {.size = SORA_BLOB_SIZE_UNKNOWN};
@@ -277,6 +276,40 @@ static int find_manifest(struct sora_home *home, struct home_ask *ask, struct so
     ask->until = home->now + MANIFEST_NS;
     int rc = sora_blob_transfer_fetch(home->params.transfer, node->id, &blob, manifest_came, ask);
     return rc ? sora_fault_set(fault, rc, "too many transfers are under way: try again") : SORA_OK;
+}
+
+/* Whose time is over: the models or the manifest did not come. */
+static void give_up(struct sora_home *home, struct home_ask *ask)
+{
+    struct sora_fault fault = {0};
+    if (ask->no_models)
+        refuse_model(home, ((const Farm__JobSpec *)ask->spec->any)->model, &fault);
+    else
+        sora_fault_set(&fault, SORA_E_TIMEOUT,
+                       "what model %s can do did not arrive within 10 s: try again",
+                       ask->model.name);
+    sora_blob_transfer_forget(home->params.transfer, ask);
+    home_refuse(home, &ask->reply, &fault);
+    drop_ask(ask);
+}
+
+void home_watch_asks(struct sora_home *home)
+{
+    for (int i = 0; i < HOME_ASKS_MAX; i++) {
+        struct home_ask *ask = &home->asks[i];
+        struct sora_fault fault = {0};
+        if (!ask->used)
+            continue;
+        if (ask->no_models && home_knows_models(home)) {
+            ask->no_models = false;
+            if (find_manifest(home, ask, &fault)) {
+                home_refuse(home, &ask->reply, &fault);
+                drop_ask(ask);
+            }
+        } else if (home->now >= ask->until) {
+            give_up(home, ask);
+        }
+    }
 }
 
 static struct home_ask *find_ask(struct sora_home *home, const Farm__JobSpec *spec)

@@ -181,6 +181,7 @@ void home_remove_job(struct sora_home *home, struct home_job *job)
     while (sora_ring_pop(&job->log, &line))
         free(line);
     sora_ring_fini(&job->log);
+    free(job->ran);
     free(job);
     home->job_count--;
     memmove(&home->jobs[at], &home->jobs[at + 1],

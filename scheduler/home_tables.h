@@ -15,7 +15,7 @@
 #include "base/ring.h"
 #include "proto/model_manifest.h"
 #include "scheduler/assembler.h"
-#include "scheduler/home.h"
+#include "scheduler/home_node.h"
 
 #define HOME_JOBS_MAX 4096 /* listed, ended ones too; then the oldest ended one goes */
 #define HOME_TAKES_MAX 256 /* open at a time, of all jobs */
@@ -27,39 +27,12 @@
 #define HOME_EXPORTS_MAX 16 /* results that are being digested */
 #define HOME_ASSEMBLIES_MAX 8
 #define HOME_LOG_LINES 200
+#define HOME_RAN_MAX 64       /* shards of a job that is over */
 #define HOME_PIECES_MAX 16384 /* of a take */
 #define HOME_PARTS_MAX 8192   /* of a take */
 #define HOME_LEASE_MS 60000
-#define HOME_MODELS_MAX 64
-#define HOME_SPEEDS_MAX 16
 
 struct home_status_room; /* home_status.c */
-
-/* ---- members that render ---- */
-
-struct home_speed {
-    uint64_t key; /* home_model_key */
-    int64_t window_us, decode_us;
-};
-struct home_device {
-    char id[65], class_text[129];
-    int speed_count;
-    struct home_speed speeds[HOME_SPEEDS_MAX];
-};
-struct home_model {
-    unsigned char digest[SORA_DIGEST_SIZE];
-    char name[129];
-};
-struct home_node {
-    unsigned char id[SORA_NODE_ID_SIZE], root[SORA_KEY_PUBLIC_SIZE];
-    uint64_t number; /* the first 8 bytes of its id: the same after a restart */
-    char name[SORA_NAME_SIZE];
-    sora_time heard;
-    int device_count, model_count;
-    bool offered[SORA_FARM_NODE_DEVICES_MAX];
-    struct home_device devices[SORA_FARM_NODE_DEVICES_MAX];
-    struct home_model models[HOME_MODELS_MAX];
-};
 
 /* ---- jobs ---- */
 
@@ -78,6 +51,15 @@ struct home_shard {
     int32_t step, frames_done;
     Farm__ShardState state;
     double steps_per_s;
+    char node[SORA_NAME_SIZE], device[65]; /* as last ordered */
+};
+/* Where a shard of a job that is over ran, for people. */
+struct home_ran {
+    int32_t take, index, step, frames_done;
+    struct sora_range latents;
+    uint64_t epoch;
+    Farm__ShardState state;
+    char node[SORA_NAME_SIZE], device[65];
 };
 struct home_take {
     struct home_job *job;
@@ -136,6 +118,8 @@ struct home_job {
     double progress;             /* shown so far: never falls */
     sora_time first_order_at;
     struct sora_ring log; /* char *, owned */
+    struct home_ran *ran; /* owned; since this home's start, NULL before the end */
+    int ran_count;
 };
 
 /* ---- what waits ---- */
@@ -179,9 +163,9 @@ struct home_fetch {
     size_t row;
 };
 
-struct home_ask { /* a Submit or Plan that waits for the model's manifest */
+struct home_ask { /* a Submit or Plan that waits for models, or for its model's manifest */
     struct sora_home *home;
-    bool used, plan_only;
+    bool used, plan_only, no_models; /* no_models: no node named any yet */
     struct home_reply reply;
     struct sora_identity signer;
     struct sora_bytes envelope;

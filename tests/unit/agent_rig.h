@@ -22,7 +22,7 @@
 #define RIG_BOOT 1000u
 
 struct sora_model_store {
-    bool here, failing;
+    bool here, failing, reading;
     int fetches;
     sora_model_done done;
     void *context;
@@ -69,9 +69,7 @@ struct rig {
 
 static struct sora_digest rig_model = {{7}};
 static char rig_model_path[600];
-
-/* ---- the parts that are made up ---- */
-
+/* The parts that are made up. */
 static inline void rig_entry(struct sora_model_entry *out)
 {
     *out = (struct sora_model_entry){.digest = rig_model, .name = "toy", .path = rig_model_path};
@@ -96,6 +94,10 @@ bool sora_model_store_find(const struct sora_model_store *store, const struct so
 {
     rig_entry(out_entry);
     return store->here && sora_digest_equal(digest, &rig_model);
+}
+bool sora_model_store_reading(const struct sora_model_store *store)
+{
+    return store->reading;
 }
 int sora_model_store_count(const struct sora_model_store *store)
 {

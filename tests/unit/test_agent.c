@@ -483,17 +483,56 @@ static void test_hostile_halos(void **state)
     farm_destroy(home);
 }
 
+/* The first child is started when the models are known, or after 10 s. */
+static void check_first_start(bool read_in_time)
+{
+    struct home *home = farm_create(&(struct farm_params){.nodes = 1});
+    struct rig_node *node = &home->rig.nodes[1];
+    struct pollfd items[SORA_AGENT_POLL_MAX];
+    node->models.reading = true;
+    farm_for(home, 8);
+    assert_int_equal(sora_agent_poll(node->agent, items), 0); /* no child */
+    node->models.reading = !read_in_time;
+    farm_for(home, read_in_time ? 1 : 3);
+    assert_int_equal(sora_agent_poll(node->agent, items), 1);
+    farm_destroy(home);
+}
+
+static void test_start_waits_for_models(void **state)
+{
+    (void)state;
+    check_first_start(true);
+}
+
+static void test_start_waits_within_limits(void **state)
+{
+    (void)state;
+    check_first_start(false);
+}
+
 int main(int argc, char **argv)
 {
     if (argc > 1 && strcmp(argv[1], "serve") == 0)
         return toy_serve(argc, argv);
 #define SCRATCH(test) cmocka_unit_test_setup_teardown(test, scratch_setup, scratch_teardown)
     const struct CMUnitTest tests[] = {
-        SCRATCH(test_one_node),       SCRATCH(test_text),        SCRATCH(test_neighbours),
-        SCRATCH(test_three),          SCRATCH(test_faults),      SCRATCH(test_large_halos),
-        SCRATCH(test_killed_child),   SCRATCH(test_decode_only), SCRATCH(test_park),
-        SCRATCH(test_missing_blob),   SCRATCH(test_lying_child), SCRATCH(test_lease_runs_out),
-        SCRATCH(test_offers_refused), SCRATCH(test_hours),       SCRATCH(test_orders_refused),
+        SCRATCH(test_start_waits_for_models),
+        SCRATCH(test_start_waits_within_limits),
+        SCRATCH(test_one_node),
+        SCRATCH(test_text),
+        SCRATCH(test_neighbours),
+        SCRATCH(test_three),
+        SCRATCH(test_faults),
+        SCRATCH(test_large_halos),
+        SCRATCH(test_killed_child),
+        SCRATCH(test_decode_only),
+        SCRATCH(test_park),
+        SCRATCH(test_missing_blob),
+        SCRATCH(test_lying_child),
+        SCRATCH(test_lease_runs_out),
+        SCRATCH(test_offers_refused),
+        SCRATCH(test_hours),
+        SCRATCH(test_orders_refused),
         SCRATCH(test_hostile_halos),
     };
     return cmocka_run_group_tests_name("agent", tests, NULL, NULL);

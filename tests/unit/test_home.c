@@ -54,14 +54,15 @@ static int open_world(void **state)
 
 struct order {
     unsigned char id[16];
-    const char *prompt, *name;
+    const char *prompt, *name, *model;
     uint32_t frames, shots;
     bool latents;
 };
 
 static uint64_t ask(int member, const struct order *order, bool plan, int signer)
 {
-    char model[] = "tiny", empty[] = "";
+    char model[40], empty[] = "";
+    snprintf(model, sizeof(model), "%s", order->model ? order->model : "tiny");
     Farm__Shot shots[4], *pointers[4];
     Farm__Output output = FARM__OUTPUT__INIT;
     output.container = output.codec = output.pixel_format = empty;
@@ -241,13 +242,65 @@ static void the_same_id_is_one_job(void **state)
 static void unknown_words_and_models_are_said(void **state)
 {
     (void)state;
-    refused(answer_to(submit(&balloon)), SORA_E_NOT_FOUND, "no node has model 'tiny'");
     second();
+    struct order other = balloon;
+    other.model = "large";
+    refused(answer_to(submit(&other)), SORA_E_NOT_FOUND,
+            "no node has model 'large'; there are: tiny");
     struct order zebra = {.id = {5}, .prompt = "a red zebra", .frames = 80};
     Farm__Message *answer = answer_to(submit(&zebra));
     assert_int_equal(answer->body_case, FARM__MESSAGE__BODY_SUBMIT_REPLY);
     assert_int_equal(answer->submit_reply->n_notes, 2);
     assert_non_null(strstr(answer->submit_reply->notes[1], "'zebra' is new to tiny, which knows"));
+}
+
+static void a_submit_before_the_first_advert_waits(void **state)
+{
+    (void)state;
+    uint64_t id = submit(&balloon);
+    assert_null(answer_to(id)); /* no model is known yet */
+    second();
+    run();
+    assert_int_equal(answer_to(id)->body_case, FARM__MESSAGE__BODY_SUBMIT_REPLY);
+}
+
+static void without_any_model_the_wait_ends(void **state)
+{
+    (void)state;
+    struct order unnamed = balloon;
+    unnamed.model = SORA_HOME_MODEL_DEFAULT;
+    uint64_t named_id = submit(&balloon);
+    unnamed.id[0] = 7;
+    uint64_t unnamed_id = submit(&unnamed);
+    now += 4 * SORA_TIME_SECOND;
+    run();
+    assert_null(answer_to(named_id));
+    assert_true(sora_home_deadline(home) <= now + 2 * SORA_TIME_SECOND);
+    now += 2 * SORA_TIME_SECOND;
+    run();
+    refused(answer_to(named_id), SORA_E_NOT_FOUND, "no node has model 'tiny', nor any other");
+    refused(answer_to(unnamed_id), SORA_E_NOT_FOUND, "no node has model 'mini', nor any other");
+}
+
+static void a_job_without_a_model_gets_the_only_one(void **state)
+{
+    (void)state;
+    struct order order = balloon;
+    order.model = SORA_HOME_MODEL_DEFAULT;
+    second();
+    Farm__SubmitReply *reply = answer_to(submit(&order))->submit_reply;
+    assert_string_equal(reply->notes[0], "model tiny is used, the only one of this farm");
+    struct home_node *node = home->nodes[0];
+    snprintf(node->models[1].name, sizeof(node->models[1].name), "large");
+    node->models[1].digest[0] = 1;
+    node->model_count = 2;
+    order.id[0] = 8;
+    refused(answer_to(submit(&order)), SORA_E_NOT_FOUND,
+            "several: say --model NAME; there are: tiny");
+    struct home_model model;
+    snprintf(node->models[1].name, sizeof(node->models[1].name), "mini");
+    assert_ptr_equal(home_choose_model(home, SORA_HOME_MODEL_DEFAULT, &model), node);
+    assert_string_equal(model.name, "mini");
 }
 
 static void a_plan_stores_nothing(void **state)
@@ -661,6 +714,10 @@ static void an_assembly_begins_again(void **state)
     run();
     assert_int_equal(status_of("01")->state, FARM__JOB_STATE__JOB_DONE);
     assert_int_equal(assemblies_begun, 2);
+    assert_true(status_of("01")->n_shards > 0); /* where it ran is still said */
+    assert_int_equal(status_of("01")->shards[0]->state, FARM__SHARD_STATE__SHARD_DONE);
+    assert_string_equal(status_of("01")->shards[0]->device, "cpu0");
+    assert_true(status_of("01")->shards[0]->node_name[0] != 0);
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, open_world, home_close)
@@ -671,6 +728,9 @@ int main(void)
         TEST(submit_is_answered_when_it_is_stored),
         TEST(the_same_id_is_one_job),
         TEST(unknown_words_and_models_are_said),
+        TEST(a_submit_before_the_first_advert_waits),
+        TEST(without_any_model_the_wait_ends),
+        TEST(a_job_without_a_model_gets_the_only_one),
         TEST(a_plan_stores_nothing),
         TEST(a_job_goes_through),
         TEST(takes_are_assembled_in_order),
