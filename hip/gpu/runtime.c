@@ -6,6 +6,8 @@
  */
 #include "hip/gpu/runtime.h"
 
+#include "hip/gpu/emulated.h"
+
 #include <dlfcn.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -143,6 +145,13 @@ static int load_symbols(struct sora_gpu_runtime *runtime, void *library, struct 
     return 0;
 }
 
+static int load(struct sora_gpu_runtime *runtime, const char *path, struct sora_fault *fault)
+{
+    void *library = NULL;
+    int error = load_library(runtime, path, &library, fault);
+    return error ? error : load_symbols(runtime, library, fault);
+}
+
 /* ---- starting ---- */
 
 static int fault_not_found(const struct sora_gpu_runtime *runtime, const char *what, int status,
@@ -195,17 +204,17 @@ static int start_driver(struct sora_gpu_runtime *runtime, struct sora_fault *fau
 int sora_gpu_runtime_create(const struct sora_gpu_runtime_params *params,
                             struct sora_gpu_runtime **out_runtime, struct sora_fault *fault)
 {
-    if ((unsigned)params->vendor >= SORA_GPU_EMULATOR)
-        return sora_fault_set(fault, SORA_E_NOT_FOUND, "vendor %d has no driver library",
-                              (int)params->vendor);
+    if ((unsigned)params->vendor >= SORA_GPU_VENDORS)
+        return sora_fault_set(fault, SORA_E_NOT_FOUND, "vendor %d is unknown", (int)params->vendor);
     struct sora_gpu_runtime *runtime = calloc(1, sizeof(*runtime));
     if (!runtime)
         return sora_fault_set(fault, SORA_E_MEMORY, "no memory for the table of a GPU driver");
     runtime->vendor = params->vendor;
-    void *library = NULL;
-    int error = load_library(runtime, params->library, &library, fault);
-    if (!error)
-        error = load_symbols(runtime, library, fault);
+    int error = 0;
+    if (params->vendor == SORA_GPU_EMULATOR)
+        sora_emulated_open(runtime);
+    else
+        error = load(runtime, params->library, fault);
     if (!error)
         error = start_driver(runtime, fault);
     if (error) {

@@ -1,0 +1,87 @@
+/* Names of cards: "gpu0", and the switch to the emulator. */
+#include "hip/gpu/emulated.h"
+#include "hip/gpu/gpu.h"
+
+#include <ctype.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define SWITCH "SORA_GPU"
+#define SWITCH_EMULATOR "emulator:"
+#define ARCH_PREFIX "emulated-"
+
+static int name_position(const char *name)
+{
+    if (strncmp(name, "gpu", 3) != 0 || !isdigit((unsigned char)name[3]))
+        return -1;
+    char *end;
+    long position = strtol(name + 3, &end, 10);
+    return *end || position >= SORA_GPU_CARDS_MAX ? -1 : (int)position;
+}
+
+bool sora_gpu_name_is(const char *name)
+{
+    return name_position(name) >= 0;
+}
+
+int sora_gpu_emulator_resolve(const char *kind, struct sora_gpu_params *params,
+                              struct sora_fault *fault)
+{
+    char arch[64], kinds[200] = "";
+    snprintf(arch, sizeof(arch), ARCH_PREFIX "%.40s", kind);
+    int index = sora_emulated_index(arch);
+    if (index >= 0) {
+        params->vendor = SORA_GPU_EMULATOR;
+        params->index = index;
+        return 0;
+    }
+    for (int i = 0; i < SORA_EMULATOR_MODULES; i++) {
+        const char *known = sora_emulator_module_get(i)->arch + strlen(ARCH_PREFIX);
+        size_t length = strlen(kinds);
+        snprintf(kinds + length, sizeof(kinds) - length, "%s%s", i ? ", " : "", known);
+    }
+    return sora_fault_set(fault, SORA_E_INVALID, "the emulator has no kind '%.40s'; it has %s",
+                          kind, kinds);
+}
+
+static int absent_fault(const struct sora_gpu_cards *cards, const char *name,
+                        struct sora_fault *fault)
+{
+    char reasons[400] = "";
+    for (int i = 0; i < cards->absence_count; i++) {
+        size_t length = strlen(reasons);
+        snprintf(reasons + length, sizeof(reasons) - length, "; %.180s",
+                 cards->absences[i].fault.text);
+    }
+    return sora_fault_set(fault, SORA_E_NOT_FOUND, "there is no %.16s: %d cards found%s", name,
+                          cards->count, reasons);
+}
+
+int sora_gpu_name_resolve(const char *name, struct sora_gpu_params *params,
+                          struct sora_fault *fault)
+{
+    const char *given = getenv(SWITCH);
+    int position = name_position(name);
+    if (position < 0)
+        return sora_fault_set(fault, SORA_E_INVALID, "'%.32s' is no card; cards are gpu0 to gpu%d",
+                              name, SORA_GPU_CARDS_MAX - 1);
+    if (given && strncmp(given, SWITCH_EMULATOR, strlen(SWITCH_EMULATOR)) == 0)
+        return sora_gpu_emulator_resolve(given + strlen(SWITCH_EMULATOR), params, fault);
+    if (given && *given)
+        return sora_fault_set(fault, SORA_E_INVALID,
+                              SWITCH "=%.60s is unknown; it may be " SWITCH_EMULATOR "KIND", given);
+    struct sora_gpu_cards *cards = calloc(1, sizeof(*cards));
+    if (!cards)
+        return sora_fault_set(fault, SORA_E_MEMORY, "no memory for the list of cards");
+    sora_gpu_cards_find(NULL, cards);
+    int error = 0;
+    if (position < cards->count) {
+        params->vendor = cards->cards[position].vendor;
+        params->index = cards->cards[position].index;
+    } else {
+        error = absent_fault(cards, name, fault);
+    }
+    free(cards);
+    return error;
+}
