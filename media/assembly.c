@@ -24,10 +24,11 @@ enum { ENCODER, MEASURES, CONSUMERS };
 struct sora_assembly {
     struct sora_assembly_begin begin;
     char folder[SORA_FILE_PATH_SIZE];
-    struct sora_video_writer *video; /* the encoder's thread, but for create and finish */
+    struct sora_video_writer *video; /* the encoder's thread, but for create, convert, finish */
     struct sora_contact_sheet *contact;
-    struct sora_report *report; /* both: the measures' thread */
-    struct sora_frame_pipe *pipe;
+    struct sora_report *report;   /* both: the measures' thread */
+    struct sora_frame_pipe *pipe; /* frames for the measures, behind each the encoder's */
+    size_t rgb_room;
     _Atomic int64_t preview_frames;
     int64_t frame_next;
     sora_time progress_at;
@@ -223,7 +224,7 @@ static int open_report(struct sora_assembly *assembly, struct sora_fault *fault)
 static int encode(void *context, const uint8_t *frame, struct sora_fault *fault)
 {
     struct sora_assembly *assembly = context;
-    int rc = sora_video_writer_add(assembly->video, frame, fault);
+    int rc = sora_video_writer_add_converted(assembly->video, frame + assembly->rgb_room, fault);
     atomic_store(&assembly->preview_frames, sora_video_writer_preview_count(assembly->video));
     return rc;
 }
@@ -246,7 +247,6 @@ static int open_all(struct sora_assembly *assembly, const struct sora_assembly_p
     /* Smaller or shorter than this there is nothing to measure. */
     bool report = begin->report && begin->frame_count >= 2 && begin->width >= REPORT_SIDE_MIN &&
                   begin->height >= REPORT_SIDE_MIN;
-    size_t frame_size = (size_t)begin->width * (size_t)begin->height * 3;
     const struct sora_frame_consumer consumers[CONSUMERS] = {
         [ENCODER] = {encode, assembly},
         [MEASURES] = {measure, assembly},
@@ -256,11 +256,14 @@ static int open_all(struct sora_assembly *assembly, const struct sora_assembly_p
         rc = open_contact(assembly, params, fault);
     if (!rc && report)
         rc = open_report(assembly, fault);
+    if (rc)
+        return rc;
     bool measured = assembly->contact || assembly->report;
-    if (!rc)
-        rc = sora_frame_pipe_create(frame_size, consumers, measured ? CONSUMERS : 1,
-                                    &assembly->pipe, fault);
-    return rc;
+    assembly->rgb_room = (size_t)begin->width * (size_t)begin->height * 3;
+    assembly->rgb_room += -assembly->rgb_room % (size_t)SORA_VIDEO_ALIGNMENT;
+    return sora_frame_pipe_create(assembly->rgb_room +
+                                      sora_video_writer_converted_size(assembly->video),
+                                  consumers, measured ? CONSUMERS : 1, &assembly->pipe, fault);
 }
 
 int sora_assembly_create(const struct sora_assembly_params *params,
@@ -369,6 +372,7 @@ static int read_frames(struct sora_assembly *assembly, struct sora_segment_reade
         if (rc == 0)
             return sora_fault_set(fault, SORA_E_FORMAT, "%s ends %d frames too early", path,
                                   count - i);
+        sora_video_writer_convert(assembly->video, frame, frame + assembly->rgb_room);
         sora_frame_pipe_commit(assembly->pipe);
         assembly->frame_next++;
         tell_progress(assembly);

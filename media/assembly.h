@@ -1,9 +1,9 @@
 /*
  * Assembly: segments in, the finished video with preview, contact sheet and report out.
  *
- * Decoding happens in the caller's thread, encoding and measuring each in a thread of its own, so
- * that what is slowest decides alone. Files appear in the folder when they are whole; the preview
- * grows. Segments come from other members and are read as hostile (media/segment.h).
+ * Decoding and conversion happen in the caller's thread, encoding and measuring each in a thread of
+ * its own, so that what is slowest decides alone. Files appear in the folder when they are whole;
+ * the preview grows. Segments come from other members and are read as hostile (media/segment.h).
  *
  * Owned by whoever created it, one thread; segment and finish block for as long as they take.
  */

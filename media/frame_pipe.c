@@ -72,6 +72,7 @@ int sora_frame_pipe_create(size_t frame_size, const struct sora_frame_consumer *
                            struct sora_fault *fault)
 {
     SORA_ASSERT(frame_size > 0);
+    frame_size += -frame_size % SORA_FRAME_PIPE_ALIGNMENT;
     SORA_ASSERT(consumer_count > 0 && consumer_count <= SORA_FRAME_PIPE_CONSUMERS_MAX);
     struct sora_frame_pipe *pipe = calloc(1, sizeof(*pipe));
     if (!pipe)
@@ -83,7 +84,7 @@ int sora_frame_pipe_create(size_t frame_size, const struct sora_frame_consumer *
     pthread_cond_init(&pipe->changed, NULL);
     pipe->frame_size = frame_size;
     pipe->capacity = (int64_t)capacity;
-    pipe->frames = malloc(capacity * frame_size);
+    pipe->frames = aligned_alloc(SORA_FRAME_PIPE_ALIGNMENT, capacity * frame_size);
     bool failed = !pipe->frames;
     pipe->consumer_count = consumer_count;
     for (int i = 0; !failed && i < consumer_count; i++) {

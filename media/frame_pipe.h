@@ -17,6 +17,7 @@
 struct sora_frame_pipe;
 
 #define SORA_FRAME_PIPE_CONSUMERS_MAX 4
+#define SORA_FRAME_PIPE_ALIGNMENT ((size_t)64) /* of each frame */
 
 struct sora_frame_consumer {
     /* On the consumer's thread; `frame` is borrowed. A negative result ends the pipe. */

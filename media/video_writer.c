@@ -10,6 +10,7 @@
 #include "media/video_preview.h"
 
 #include <libavformat/avformat.h>
+#include <libavutil/imgutils.h>
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -204,20 +205,76 @@ static int encode(struct sora_video_writer *writer, AVFrame *frame, struct sora_
     }
 }
 
-int sora_video_writer_add(struct sora_video_writer *writer, const uint8_t *rgb,
-                          struct sora_fault *fault)
+static void convert(struct sora_video_writer *writer, const uint8_t *rgb, uint8_t *const planes[4],
+                    const int strides[4])
 {
-    AVFrame *frame = writer->frame;
-    if (av_frame_make_writable(frame) < 0)
-        return sora_fault_set(fault, SORA_E_MEMORY, "not enough memory for a video frame");
-    const uint8_t *const planes[4] = {rgb};
-    const int strides[4] = {3 * frame->width};
-    sws_scale(writer->converter, planes, strides, 0, frame->height, frame->data, frame->linesize);
-    frame->pts = writer->frame_count;
-    int rc = encode(writer, frame, fault);
+    const uint8_t *const from[4] = {rgb};
+    const int from_strides[4] = {3 * writer->encoder->width};
+    sws_scale(writer->converter, from, from_strides, 0, writer->encoder->height, planes, strides);
+}
+
+static int encode_next(struct sora_video_writer *writer, struct sora_fault *fault)
+{
+    writer->frame->pts = writer->frame_count;
+    int rc = encode(writer, writer->frame, fault);
     if (!rc)
         writer->frame_count++;
     return rc;
+}
+
+static int make_writable(struct sora_video_writer *writer, struct sora_fault *fault)
+{
+    return av_frame_make_writable(writer->frame) < 0
+               ? sora_fault_set(fault, SORA_E_MEMORY, "not enough memory for a video frame")
+               : SORA_OK;
+}
+
+int sora_video_writer_add(struct sora_video_writer *writer, const uint8_t *rgb,
+                          struct sora_fault *fault)
+{
+    int rc = make_writable(writer, fault);
+    if (rc)
+        return rc;
+    convert(writer, rgb, writer->frame->data, writer->frame->linesize);
+    return encode_next(writer, fault);
+}
+
+size_t sora_video_writer_converted_size(const struct sora_video_writer *writer)
+{
+    const AVCodecContext *encoder = writer->encoder;
+    return (size_t)av_image_get_buffer_size(encoder->pix_fmt, encoder->width, encoder->height,
+                                            SORA_VIDEO_ALIGNMENT);
+}
+
+static void lay_out(const struct sora_video_writer *writer, const uint8_t *memory,
+                    uint8_t *out_planes[4], int out_strides[4])
+{
+    const AVCodecContext *encoder = writer->encoder;
+    av_image_fill_arrays(out_planes, out_strides, memory, encoder->pix_fmt, encoder->width,
+                         encoder->height, SORA_VIDEO_ALIGNMENT);
+}
+
+void sora_video_writer_convert(struct sora_video_writer *writer, const uint8_t *rgb,
+                               uint8_t *out_converted)
+{
+    uint8_t *planes[4];
+    int strides[4];
+    lay_out(writer, out_converted, planes, strides);
+    convert(writer, rgb, planes, strides);
+}
+
+int sora_video_writer_add_converted(struct sora_video_writer *writer, const uint8_t *converted,
+                                    struct sora_fault *fault)
+{
+    AVFrame *frame = writer->frame;
+    uint8_t *planes[4];
+    int strides[4], rc = make_writable(writer, fault);
+    if (rc)
+        return rc;
+    lay_out(writer, converted, planes, strides);
+    av_image_copy(frame->data, frame->linesize, (const uint8_t **)planes, strides, frame->format,
+                  frame->width, frame->height);
+    return encode_next(writer, fault);
 }
 
 int64_t sora_video_writer_count(const struct sora_video_writer *writer)

@@ -22,6 +22,7 @@
 
 #include "base/error.h"
 
+#include <stddef.h>
 #include <stdint.h>
 
 struct sora_video_writer;
@@ -29,6 +30,7 @@ struct sora_video_writer;
 #define SORA_VIDEO_SIZE_MAX 16384 /* pixels of a side */
 #define SORA_VIDEO_FPS_MAX 240
 #define SORA_VIDEO_TAGS_MAX 64
+#define SORA_VIDEO_ALIGNMENT 64
 
 /* A metadata entry of the file, as "seed" = "42". Any key; UTF-8. */
 struct sora_video_tag {
@@ -69,6 +71,14 @@ int sora_video_writer_create(const struct sora_video_writer_params *params,
  * after an error only destroy is useful. */
 int sora_video_writer_add(struct sora_video_writer *writer, const uint8_t *rgb,
                           struct sora_fault *fault);
+
+/* The same in two halves. Converting writes converted_size bytes to `out_converted`, aligned to
+ * SORA_VIDEO_ALIGNMENT; it may run in one thread while another one adds. */
+size_t sora_video_writer_converted_size(const struct sora_video_writer *writer);
+void sora_video_writer_convert(struct sora_video_writer *writer, const uint8_t *rgb,
+                               uint8_t *out_converted);
+int sora_video_writer_add_converted(struct sora_video_writer *writer, const uint8_t *converted,
+                                    struct sora_fault *fault);
 
 /* Frames added so far, and frames of the preview that can be played now. */
 int64_t sora_video_writer_count(const struct sora_video_writer *writer);

@@ -44,22 +44,37 @@ static struct sora_video_writer_params params_for(const char *path)
         .path = path, .width = WIDTH, .height = HEIGHT, .fps = 16, .preset = "ultrafast"};
 }
 
-static void write_pattern(const char *path, int frame_count)
+/* Every frame in one call or in two. */
+static void write_pattern_in(const char *path, int frame_count, bool halves)
 {
     struct sora_video_writer_params params = params_for(path);
     struct sora_fault fault = {0};
     struct sora_video_writer *writer = NULL;
     static uint8_t rgb[FRAME_SIZE];
     assert_int_equal(sora_video_writer_create(&params, &writer, &fault), SORA_OK);
+    size_t size = sora_video_writer_converted_size(writer);
+    uint8_t *converted =
+        aligned_alloc(SORA_VIDEO_ALIGNMENT, size + -size % (size_t)SORA_VIDEO_ALIGNMENT);
+    assert_non_null(converted);
     for (int i = 0; i < frame_count; i++) {
         fill_pattern(rgb, i);
-        assert_int_equal(sora_video_writer_add(writer, rgb, &fault), SORA_OK);
+        if (halves)
+            sora_video_writer_convert(writer, rgb, converted);
+        assert_int_equal(halves ? sora_video_writer_add_converted(writer, converted, &fault)
+                                : sora_video_writer_add(writer, rgb, &fault),
+                         SORA_OK);
     }
     assert_int_equal(sora_video_writer_finish(writer, &fault), SORA_OK);
     assert_int_equal(sora_video_writer_count(writer), frame_count);
     assert_string_equal(sora_video_writer_temporary(writer), "");
     sora_video_writer_destroy(&writer);
     assert_null(writer);
+    free(converted);
+}
+
+static void write_pattern(const char *path, int frame_count)
+{
+    write_pattern_in(path, frame_count, false);
 }
 
 static void colours_survive_and_are_tagged(void **state)
@@ -125,6 +140,20 @@ static void same_frames_give_the_same_bytes(void **state)
     const unsigned char *mdat = memmem(first.data, first.size, "mdat", 4);
     assert_non_null(moov);
     assert_true(moov < mdat);
+    sora_bytes_fini(&first);
+    sora_bytes_fini(&second);
+}
+
+static void halves_give_the_same_bytes(void **state)
+{
+    (void)state;
+    struct sora_bytes first, second;
+    write_pattern_in(scratch_path("a.mp4"), 9, false);
+    write_pattern_in(scratch_path("b.mp4"), 9, true);
+    assert_int_equal(sora_file_read(scratch_path("a.mp4"), 1 << 22, &first, NULL), SORA_OK);
+    assert_int_equal(sora_file_read(scratch_path("b.mp4"), 1 << 22, &second, NULL), SORA_OK);
+    assert_int_equal(first.size, second.size);
+    assert_memory_equal(first.data, second.data, first.size);
     sora_bytes_fini(&first);
     sora_bytes_fini(&second);
 }
@@ -324,6 +353,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         SCRATCH_TEST(colours_survive_and_are_tagged),
         SCRATCH_TEST(same_frames_give_the_same_bytes),
+        SCRATCH_TEST(halves_give_the_same_bytes),
         SCRATCH_TEST(bad_parameters_say_what_is_allowed),
         SCRATCH_TEST(bad_places_are_refused),
         SCRATCH_TEST(abort_and_empty_finish_leave_nothing),
