@@ -149,8 +149,10 @@ static int load_embedded(struct sora_gpu_module *module,
     return load_code(module, image->data, fault);
 }
 
-static const struct sora_gpu_source *sources_of(const struct sora_gpu_module_params *params)
+static const struct sora_gpu_source *sources_of(const struct sora_gpu_module_params *params,
+                                                int *out_count)
 {
+    *out_count = params->sources ? params->source_count : sora_gpu_source_count;
     return params->sources ? params->sources : sora_gpu_sources;
 }
 
@@ -159,10 +161,12 @@ static void key_make(const struct sora_gpu_module_params *params, struct sora_co
 {
     const struct sora_gpu_card *card = params->card;
     char text[128];
+    int count = 0;
+    const struct sora_gpu_source *sources = sources_of(params, &count);
     sora_code_key_init(out_key);
-    for (const struct sora_gpu_source *at = sources_of(params); at->name; at++) {
-        sora_code_key_add_text(out_key, at->name);
-        sora_code_key_add_text(out_key, at->text);
+    for (int i = 0; i < count; i++) {
+        sora_code_key_add_text(out_key, sources[i].name);
+        sora_code_key_add_text(out_key, sources[i].text);
     }
     snprintf(text, sizeof(text), "%s %s %d", sora_gpu_vendor_name(card->vendor), card->arch,
              card->driver_version);
@@ -177,12 +181,10 @@ static int compile(const struct sora_gpu_module_params *params, const struct sor
     struct sora_gpu_compile_params compile = {
         .vendor = params->card->vendor,
         .arch = params->card->arch,
-        .sources = sources_of(params),
         .library = params->compiler,
         .code_generator = params->code_generator,
     };
-    while (compile.sources[compile.source_count].name)
-        compile.source_count++;
+    compile.sources = sources_of(params, &compile.source_count);
     if (compile.source_count == 0)
         return sora_fault_set(fault, SORA_E_NOT_FOUND, "this build has no source to compile");
     sora_log(SORA_LOG_INFO, "compiling kernels arch=%s", params->card->arch);

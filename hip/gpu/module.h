@@ -23,7 +23,8 @@ struct sora_gpu_module_params {
     const char *cache_folder;               /* borrowed; NULL: nothing is kept */
     const char *compiler, *code_generator;  /* tests: libraries; NULL: the usual names */
     const struct sora_gpu_image *images;    /* tests: instead of the embedded ones */
-    const struct sora_gpu_source *sources;
+    const struct sora_gpu_source *sources;  /* the same, with their count */
+    int source_count;
 };
 
 /* Errors: UNSUPPORTED (no code for this card), MEMORY, DEVICE. */

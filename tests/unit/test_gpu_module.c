@@ -17,8 +17,8 @@ static const struct sora_gpu_image images[] = {
     {"gfx90a", "object of gfx90a", 16},
     {NULL, NULL, 0},
 };
-static const struct sora_gpu_source sources[] = {
-    {"hip/kernels/all.c", "kernels"}, {"hip/kernels/gpu.h", "dialect"}, {NULL, NULL}};
+static const struct sora_gpu_source sources[] = {{"hip/kernels/all.c", "kernels"},
+                                                 {"hip/kernels/gpu.h", "dialect"}};
 
 static struct sora_gpu_card card_of(enum sora_gpu_vendor vendor, const char *arch, int driver)
 {
@@ -95,6 +95,7 @@ static void bench_open(struct bench *bench, enum sora_gpu_vendor vendor, const c
         .code_generator = SORA_FAKE_GPU_DRIVER,
         .images = images,
         .sources = sources,
+        .source_count = 2,
     };
 }
 
@@ -181,14 +182,13 @@ static void test_compiled_and_kept(void **state)
 static void test_nothing_fits(void **state)
 {
     (void)state;
-    static const struct sora_gpu_source no_source[] = {{NULL, NULL}};
     struct bench bench;
     bench_open(&bench, SORA_GPU_AMD, "gfx1031");
     bench.fake->isas[0] = NULL;
     refuses(&bench, SORA_E_UNSUPPORTED, "no code for gfx1031; hiprtc does not know gfx1031");
     bench.params.compiler = "/nonexistent.so";
     refuses(&bench, SORA_E_UNSUPPORTED, "no hiprtc library");
-    bench.params.sources = no_source;
+    bench.params.source_count = 0;
     refuses(&bench, SORA_E_UNSUPPORTED, "no source to compile");
     bench_close(&bench);
     /* PTX that the driver refuses, and nothing that compiles. */
