@@ -11,6 +11,7 @@ clips that went through the VAE instead of sampled ones: the most that the check
 import argparse
 import json
 import os
+import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
@@ -45,6 +46,7 @@ def judge_part(args, part):
     """Samples or reconstructs every `processes`-th batch; returns what was asked and what was seen."""
     torch.set_num_threads(max(1, args.threads // args.processes))
     model, judge = sampling.Model(args.work, args.model, args.device), checker.Checker()
+    model.decoder = torch.compile(wan_vae.decode, dynamic=False)
     specs, texts = held_out_captions(args.count)
     found = []
     for number, k in enumerate(range(0, len(specs), args.batch)):
@@ -59,6 +61,9 @@ def judge_part(args, part):
         for j, clip in enumerate(clips):
             pictures = [clip[0], clip[len(clip) // 2], clip[-1]] if k + j < 40 else None
             found.append((k + j, judge.clip(clip), checker.motion_amount(clip), pictures))
+        tally = [sum(seen.get(n) == getattr(specs[i], n) for i, seen, _, _ in found) for n in NAMES]
+        print(f"part {part}: {len(found)} clips, right", *(f"{n} {t}" for n, t in zip(NAMES, tally)),
+              file=sys.stderr, flush=True)
     return found
 
 
@@ -78,6 +83,7 @@ def main():
     parser.add_argument("--json")
     parser.add_argument("--sheet")
     parser.add_argument("--psnr")
+    parser.add_argument("--psnr-clips", type=int, default=24)
     parser.add_argument("--ceiling", action="store_true")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
@@ -111,7 +117,7 @@ def main():
     if args.psnr:
         model = sampling.Model(args.work, args.model, args.device)
         pool = np.load(args.psnr, mmap_mode="r")
-        mean_db, worst_db = train_vae.psnr(model.vae, pool, args.device, min(64, len(pool)))
+        mean_db, worst_db = train_vae.psnr(model.vae, pool, args.device, min(args.psnr_clips, len(pool)))
         result["vae_psnr_db"], result["vae_psnr_worst_clip_db"] = round(mean_db, 2), round(worst_db, 2)
     print(json.dumps(result, indent=1))
     counts = {}

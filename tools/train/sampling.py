@@ -27,6 +27,7 @@ class Model:
         self.dit = WanTransformer3DModel.from_pretrained(dit, torch_dtype=torch.float32).eval().to(device)
         self.vae = AutoencoderKLWan.from_pretrained(vae, torch_dtype=torch.float32).eval().to(device)
         wan_vae.mark_flat(self.vae)
+        self.decoder = wan_vae.decode
         self.mean = torch.tensor(self.vae.config.latents_mean, device=device).view(1, 1, 16, 1, 1)
         self.std = torch.tensor(self.vae.config.latents_std, device=device).view(1, 1, 16, 1, 1)
 
@@ -36,7 +37,7 @@ class Model:
         out = []
         for one in z.split(1):
             with torch.autocast(self.device, dtype=torch.bfloat16):
-                y = wan_vae.decode(self.vae, one * self.std + self.mean).float()
+                y = self.decoder(self.vae, one * self.std + self.mean).float()
             out.append(((y.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8))
         return torch.cat(out).permute(0, 1, 3, 4, 2).cpu().numpy()
 

@@ -24,6 +24,8 @@ def main():
     parser.add_argument("--work", required=True)
     parser.add_argument("--seconds", type=float, default=1700, help="in all, over resumed runs")
     parser.add_argument("--rate", type=float, default=6e-4)
+    parser.add_argument("--change-weight", type=float, default=1.0, help="weight of errors in the change from "
+                        "frame to frame, without which the four frames of one latent differ from the next four")
     parser.add_argument("--kept-frames", type=int, default=4)
     parser.add_argument("--freeze-only", action="store_true", help="write out/ with this encoder, do not train")
     parser.add_argument("--device", default="cpu")
@@ -71,8 +73,8 @@ def main():
             y = wan_vae.decode(vae, z, keep, segment).float()
         d = y - target
         gradient = ((d[..., 1:] - d[..., :-1]).abs().mean() + (d[..., 1:, :] - d[..., :-1, :]).abs().mean())
-        square = d.square().mean()
-        return d.abs().mean() + 4 * square + 0.5 * gradient, square
+        square, change = d.square().mean(), (d[:, 1:] - d[:, :-1]).abs().mean()
+        return d.abs().mean() + 4 * square + 0.5 * gradient + args.change_weight * change, square, change
     run = loss_of if args.no_compile else torch.compile(loss_of, dynamic=False)
     log = open(os.path.join(args.work, "decoder.csv"), "a", newline="")
     writer, started, recent = csv.writer(log), time.time(), []
@@ -99,7 +101,7 @@ def main():
         first = max(0, begin - 4)  # the frames before matter to the second finest size
         target = torch.from_numpy(clips[k][begin:begin + args.kept_frames][None])
         target = target.to(device).permute(0, 1, 4, 2, 3).float() / 127.5 - 1
-        loss, square = run(z, target.contiguous(),
+        loss, square, change = run(z, target.contiguous(),
                            torch.arange(begin - first, begin - first + args.kept_frames, device=device),
                            torch.arange(first, first + args.kept_frames + 4, device=device))
         optimiser.zero_grad(set_to_none=True)
@@ -107,11 +109,11 @@ def main():
         torch.nn.utils.clip_grad_norm_(vae.decoder.parameters(), 1.0)
         optimiser.step()
         step += 1
-        recent.append((loss.item(), square.item()))
+        recent.append((loss.item(), square.item(), change.item()))
         if step % 25 == 0:
             row = np.mean(recent, axis=0)
             recent = []
-            writer.writerow([step, f"{rate:.2e}", f"{row[0]:.5f}", f"{row[1]:.6f}",
+            writer.writerow([step, f"{rate:.2e}", f"{row[0]:.5f}", f"{row[1]:.6f}", f"{row[2]:.5f}",
                              f"{10 * math.log10(4 / row[1]):.2f}", f"{time.time() - started:.0f}"])
             log.flush()
         if step % 100 == 0:

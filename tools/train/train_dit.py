@@ -69,18 +69,26 @@ class Data:
 
 
 def draw_sigma(size, shift):
-    """Logit-normal, then shifted as the sampler shifts; one in ten uniform before the shift."""
-    u = torch.sigmoid(torch.randn(size))
+    """Logit-normal, then shifted as the sampler shifts; one in ten uniform before the shift. A batch holds
+    one from each of `size` equal parts of the distribution, which makes the gradient less noisy."""
+    part = (torch.randperm(size) + torch.rand(size)) / size
+    u = torch.sigmoid(math.sqrt(2.0) * torch.erfinv((2 * part - 1).clamp(-0.9999, 0.9999)))
     u = torch.where(torch.rand(size) < 0.1, torch.rand(size), u)
     return (shift * u / (1 + (shift - 1) * u)).clamp(0.001, 0.9995)
 
 
-def make_loss(model, device):
+def make_loss(model, device, change_weight=0.0):
+    """Per window: the loss, and the plain squared error. The error's changing part (what remains of it
+    without its mean over time) counts 1 + change_weight * sigma times: it is a fourteenth of what there
+    is to predict at high noise, where the kind of motion is decided, and was learnt last."""
     def loss_of(x, noise, sigma, rows, bias, cos, sin):
         s = sigma[:, None, None, None, None]
         with torch.autocast(device, dtype=torch.bfloat16):
             v = dit_model.velocity(model, (1 - s) * x + s * noise, sigma, rows, bias, cos, sin)
-        return (v.float() - (noise - x)).square().mean(dim=(1, 2, 3, 4))
+        error = v.float() - (noise - x)
+        square = error.square().mean(dim=(1, 2, 3, 4))
+        lasting = error.mean(dim=1).square().mean(dim=(1, 2, 3))
+        return square + change_weight * sigma * (square - lasting), square.detach()
     return loss_of
 
 
@@ -96,11 +104,16 @@ def main():
     parser.add_argument("--rate", type=float, default=2e-3)
     parser.add_argument("--shift", type=float, default=3.0)
     parser.add_argument("--average", type=float, default=0.995)
+    parser.add_argument("--change-weight", type=float, default=4.0, help="extra weight of what changes over time")
+    parser.add_argument("--stage-ends", type=float, nargs=2, default=(0.40, 0.60), help="shares of --seconds "
+                        "after which the stages of pictures and of short windows end; 0 0: whole windows at once")
+    parser.add_argument("--picture-every", type=int, default=4, help="every so many steps of the last stage one "
+                        "of pictures, so that they are not forgotten; 0: none")
     parser.add_argument("--layers", type=int, default=dit_model.LAYERS)
     parser.add_argument("--ffn", type=int, default=dit_model.FFN)
     parser.add_argument("--heads", type=int, default=dit_model.HEADS)
     parser.add_argument("--seconds", type=float, default=0, help="train for this long in all, over resumed "
-                        "runs; stages (at 40 and 60 %%) and learning rate then follow the clock, not the steps")
+                        "runs; stages (--stage-ends) and learning rate then follow the clock, not the steps")
     parser.add_argument("--start", help="a transformer directory to begin from when there is no state yet")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
@@ -133,7 +146,8 @@ def main():
     if rank > 0 or ranks > 1:
         torch.manual_seed(1000 * (step + 1) + rank)
         data.rng = np.random.default_rng((step + 1, rank))
-    loss_of = make_loss(model, device)
+    first = step
+    loss_of = make_loss(model, device, args.change_weight)
     run = loss_of if args.no_compile else torch.compile(loss_of, dynamic=False)
     ends = np.cumsum([args.image_steps, args.short_steps, args.clip_steps])
     stages = ((1, args.image_batch), (5, args.short_batch), (WINDOW, args.batch))
@@ -165,12 +179,14 @@ def main():
         if done >= 1.0:
             break
         if args.seconds:
-            stage = int(np.searchsorted((0.40, 0.60), done, side="right"))
+            stage = int(np.searchsorted(args.stage_ends, done, side="right"))
         else:
             stage = int(np.searchsorted(ends, step, side="right"))
+        if stage == 2 and args.picture_every and step % args.picture_every == 0:
+            stage = 0
         frames, size = stages[stage]
         size //= ranks
-        rate = args.rate * min(1, (step + 1) / 60)
+        rate = args.rate * min(1, (step - first + 1) / (60 if first == 0 else 10))
         rate *= 0.02 + 0.98 * min(1.0, 1.8 * (1 - done))
         for group in optimiser.param_groups:
             group["lr"] = rate
@@ -180,7 +196,7 @@ def main():
         if frames not in tables:
             tables[frames] = dit_model.rope_tables(frames, x.shape[3] // 2, x.shape[4] // 2, device)
         noise, sigma = torch.randn(x.shape), draw_sigma(size, args.shift)
-        losses = run(x.to(device), noise.to(device), sigma.to(device), rows, bias, *tables[frames])
+        losses, squares = run(x.to(device), noise.to(device), sigma.to(device), rows, bias, *tables[frames])
         loss = losses.mean()
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
@@ -197,11 +213,12 @@ def main():
         with torch.no_grad():
             for name, value in model.state_dict().items():
                 average[name].lerp_(value, 1 - keep)
-        recent.append((loss.item(), norm.item()))
+        recent.append((frames, squares.mean().item(), norm.item()))
         if step % 20 == 0:
-            row = np.mean(recent, axis=0)
+            longest = max(r[0] for r in recent)
+            row = np.mean([r[1:] for r in recent if r[0] == longest], axis=0)
             recent = []
-            writer.writerow([step, frames, size * ranks, f"{rate:.2e}", f"{row[0]:.5f}", f"{row[1]:.3f}",
+            writer.writerow([step, longest, dict(stages)[longest], f"{rate:.2e}", f"{row[0]:.5f}", f"{row[1]:.3f}",
                              f"{time.time() - started:.0f}"])
             log.flush()
         if step % 100 == 0 and rank == 0:
