@@ -117,7 +117,7 @@ GPU_FN void attention_step(struct attention_rows *rows, const struct attention_a
             mma_load_b_columns(&b, keys + j * 16 * stride + d * 16, stride);
             mma_add(&scores[j], &rows->q[d], &b, element);
         }
-        gpu_schedule_fence();
+        mma_settle(&scores[j]);
     }
     attention_scores(p, scores, ATTENTION_KEYS(size) / 16, query, key);
     attention_softmax(rows, scores, ATTENTION_KEYS(size) / 16, size / 16);
@@ -129,7 +129,7 @@ GPU_FN void attention_step(struct attention_rows *rows, const struct attention_a
         for (int d = 0; d < size / 16; d++) {
             mma_load_b_rows(&b, values + j * 16 * stride + d * 16, stride);
             mma_add(&rows->out[d], &weights, &b, element);
-            gpu_schedule_fence();
+            mma_settle(&rows->out[d]);
         }
     }
 }

@@ -54,11 +54,11 @@ GPU_FN void gpu_wave_sync(void)
     __builtin_amdgcn_fence(__ATOMIC_ACQUIRE, "wavefront");
 }
 
-/* Keeps the compiler from moving instructions across, which it does at the price of registers. */
-GPU_FN void gpu_schedule_fence(void)
+/* Makes the compiler compute `x` here. It would rather load all operands first and multiply in a
+ * later block, at the price of registers. */
+GPU_FN void gpu_settle(float *x)
 {
-    __asm__ volatile("" ::: "memory");
-    __builtin_amdgcn_sched_barrier(0);
+    __asm__ volatile("" : "+v"(*x) : : "memory");
 }
 
 GPU_FN u32 gpu_shuffle(u32 x, int lane)

@@ -36,7 +36,10 @@ typedef u32 u128 __attribute__((vector_size(16)));
 #define gpu_shuffle(x, lane) sora_emulator_shuffle(x, lane, GPU_PLACE)
 #define gpu_shuffle_xor(x, mask) sora_emulator_shuffle(x, GPU_LANE ^ (mask), GPU_PLACE)
 
-GPU_FN void gpu_schedule_fence(void) {}
+GPU_FN void gpu_settle(float *x)
+{
+    (void)x;
+}
 
 GPU_FN float gpu_exp2(float x)
 {

@@ -72,7 +72,10 @@ GPU_FN u32 gpu_shuffle_xor(u32 x, int mask)
     return y;
 }
 
-GPU_FN void gpu_schedule_fence(void) {}
+GPU_FN void gpu_settle(float *x)
+{
+    (void)x;
+}
 
 GPU_FN float gpu_exp2(float x)
 {

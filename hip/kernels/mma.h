@@ -84,6 +84,14 @@ GPU_FN void mma_clear(struct mma_c *c)
         c->sums[e] = 0.0f;
 }
 
+/* Has the sums computed before what follows (gpu_settle). */
+GPU_FN void mma_settle(struct mma_c *c)
+{
+    GPU_UNROLL
+    for (int e = 0; e < MMA_C; e++)
+        gpu_settle(&c->sums[e]);
+}
+
 #if GPU_KIND == GPU_NVIDIA
 
 /* A from rows of k. */

@@ -153,4 +153,18 @@ static inline void kernel_compare(struct kernel_fixture *fix, const char *what, 
     assert_true(worst / greatest <= tolerance);
 }
 
+static inline int kernel_setup(void **state)
+{
+    static struct kernel_fixture fix;
+    kernel_init(&fix);
+    *state = &fix;
+    return 0;
+}
+
+static inline int kernel_teardown(void **state)
+{
+    kernel_fini(*state);
+    return 0;
+}
+
 #endif

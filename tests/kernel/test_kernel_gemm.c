@@ -225,20 +225,6 @@ static void test_int8(void **state)
     kernel_for_all(*state, SHAPES, int8_run);
 }
 
-static int setup(void **state)
-{
-    static struct kernel_fixture fix;
-    kernel_init(&fix);
-    *state = &fix;
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    kernel_fini(*state);
-    return 0;
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -246,5 +232,5 @@ int main(void)
         cmocka_unit_test(test_wide_weights), cmocka_unit_test(test_exact),
         cmocka_unit_test(test_int8),
     };
-    return cmocka_run_group_tests(tests, setup, teardown);
+    return cmocka_run_group_tests(tests, kernel_setup, kernel_teardown);
 }
