@@ -85,6 +85,46 @@ int sora_codec_parse(const char *name, enum sora_codec *out_codec, struct sora_f
     return 0;
 }
 
+static const struct {
+    int quality_max; /* from 1; 0: it has none */
+    const char *formats;
+} codec_limits[SORA_CODEC_COUNT] = {
+    [SORA_CODEC_H264] = {51, "yuv420p, yuv422p, yuv444p, yuv420p10le, yuv422p10le, yuv444p10le"},
+    [SORA_CODEC_H265] = {51, "yuv420p, yuv422p, yuv444p, yuv420p10le, yuv422p10le, yuv444p10le"},
+    [SORA_CODEC_AV1] = {63, "yuv420p, yuv420p10le"},
+    [SORA_CODEC_PRORES] = {6, "yuv422p10le, yuv444p10le"},
+    [SORA_CODEC_FFV1] = {0, "bgr0, yuv420p, yuv422p, yuv444p, yuv420p10le, yuv422p10le, "
+                            "yuv444p10le"},
+};
+
+static bool is_listed(const char *list, const char *name)
+{
+    size_t length = strlen(name);
+    for (const char *at = list; (at = strstr(at, name)) != NULL; at += length) {
+        bool begins = at == list || at[-1] == ' ';
+        if (begins && (at[length] == ',' || at[length] == '\0'))
+            return true;
+    }
+    return false;
+}
+
+int sora_codec_check(enum sora_codec codec, int64_t quality, const char *pixel_format,
+                     struct sora_fault *fault)
+{
+    const char *name = codec_names[codec];
+    if (quality > codec_limits[codec].quality_max && codec_limits[codec].quality_max == 0)
+        return sora_fault_set(fault, SORA_E_INVALID,
+                              "quality: %s is lossless and has none: leave it out", name);
+    if (quality > codec_limits[codec].quality_max)
+        return sora_fault_set(fault, SORA_E_INVALID, "quality: %d; with %s it must be 1 to %d",
+                              (int)quality, name, codec_limits[codec].quality_max);
+    if (pixel_format && *pixel_format && !is_listed(codec_limits[codec].formats, pixel_format))
+        return sora_fault_set(fault, SORA_E_INVALID,
+                              "pixel-format: %s has no '%.40s' here; choose one of %s", name,
+                              pixel_format, codec_limits[codec].formats);
+    return 0;
+}
+
 /* What must be said in each shot cannot be said for the job too. */
 static int check_beside_shots(const struct sora_job_options *options, const char *label,
                               struct sora_fault *fault)

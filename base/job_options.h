@@ -70,6 +70,10 @@ int sora_noise_kind_parse(const char *name, enum sora_noise_kind *out_kind,
 /* "h264", "h265", "av1", "prores", "ffv1"; NULL for another value. */
 const char *sora_codec_name(enum sora_codec codec);
 int sora_codec_parse(const char *name, enum sora_codec *out_codec, struct sora_fault *fault);
+/* Whether a codec has that quality (0: its own) and pixel format (NULL or "": its own); the same as
+ * the encoders of media/video_codec.c, for those who only take jobs. Errors: INVALID. */
+int sora_codec_check(enum sora_codec codec, int64_t quality, const char *pixel_format,
+                     struct sora_fault *fault);
 
 struct sora_job_shot {
     char *prompt, *negative; /* owned */

@@ -142,6 +142,13 @@ static const char *nearest_key(const struct yaml_load *load, const char *name)
 }
 
 /* libcyaml says only "Unexpected key: NAME"; adds the nearest name. */
+/* An option's name as a file has it. */
+static void to_key(char *name)
+{
+    for (char *c = name; *c; c++)
+        *c = *c == '-' ? '_' : *c;
+}
+
 static int report(const struct yaml_load *load, cyaml_err_t error, struct sora_fault *fault)
 {
     char place[KEY_SIZE] = "", line[32] = "";
@@ -153,10 +160,14 @@ static int report(const struct yaml_load *load, cyaml_err_t error, struct sora_f
         snprintf(name, sizeof(name), "%s", strchr(unexpected, ':') + 2);
         for (char *c = name; *c; c++)
             *c = *c == '_' ? '-' : *c;
-        const char *nearest = nearest_key(load, name);
+        const char *found = nearest_key(load, name);
+        char nearest[KEY_SIZE] = "";
+        snprintf(nearest, sizeof(nearest), "%s", found ? found : "");
+        to_key(name);
+        to_key(nearest);
         return sora_fault_set(fault, SORA_E_INVALID, "%s%s: unknown key '%s'%s%s%s", load->label,
-                              place, name, nearest ? "; did you mean " : "", nearest ? nearest : "",
-                              nearest ? "?" : "");
+                              place, name, *nearest ? "; did you mean " : "", nearest,
+                              *nearest ? "?" : "");
     }
     if (load->list && strstr(load->message, "Insufficient entries"))
         return sora_fault_set(fault, SORA_E_INVALID, "%s: %s is empty; add one or remove the key",

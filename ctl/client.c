@@ -90,14 +90,21 @@ static int read_key(const struct sora_client *client, const char *name, enum sor
     return sora_key_load(path, kind, out_key, fault);
 }
 
-static int load_credentials(struct sora_client *client, struct sora_fault *fault)
+static int read_endpoint(struct sora_client *client, struct sora_fault *fault)
 {
     struct sora_bytes bytes = {0};
     int error = read_file(client, "endpoint", sizeof(client->endpoint) - 1, &bytes, fault);
     if (!error)
-        snprintf(client->endpoint, sizeof(client->endpoint), "%.*s",
-                 (int)strcspn((const char *)bytes.data, "\r\n"), (const char *)bytes.data);
+        snprintf(client->endpoint, sizeof(client->endpoint), "%.*s", (int)bytes.size,
+                 (const char *)bytes.data);
+    client->endpoint[strcspn(client->endpoint, "\r\n")] = '\0';
     sora_bytes_fini(&bytes);
+    return error;
+}
+
+static int load_credentials(struct sora_client *client, struct sora_fault *fault)
+{
+    int error = read_endpoint(client, fault);
     if (!error)
         error = read_key(client, "sign.key", SORA_KEY_SIGN, &client->sign, fault);
     if (!error)
@@ -149,8 +156,22 @@ static void note(struct sora_client *client, const struct sora_link_event *event
     }
 }
 
+/* A daemon that was started again may listen elsewhere. */
+static void follow_endpoint(struct sora_client *client)
+{
+    char before[sizeof(client->endpoint)];
+    memcpy(before, client->endpoint, sizeof(before));
+    if (read_endpoint(client, NULL) != SORA_OK || strcmp(before, client->endpoint) == 0)
+        return;
+    sora_link_hang_up(client->link, client->peer);
+    if (sora_link_dial(client->link, &client->server, client->endpoint, &client->peer, NULL))
+        memcpy(client->endpoint, before, sizeof(before)); /* tried again */
+}
+
 static int wait_up(struct sora_client *client, double seconds, struct sora_fault *fault)
 {
+    if (client->lost)
+        follow_endpoint(client);
     sora_time until = after_seconds(seconds);
     while (!client->up) {
         struct sora_link_event event;

@@ -7,7 +7,11 @@
 
 #include "base/files.h"
 
+#include <errno.h>
 #include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 static const struct sora_setting rows[] = {
     SORA_JOB_OPTION_ROWS(struct sora_ctl_options, job),
@@ -67,6 +71,23 @@ static int wait_and_fetch(struct sora_ctl_context *context, struct sora_client *
     return error;
 }
 
+/* Nobody should wait for a video that has no place to go. */
+static int check_place(const char *output, struct sora_fault *fault)
+{
+    char folder[SORA_FILE_PATH_SIZE];
+    struct stat status;
+    if (!output || (stat(output, &status) == 0 && S_ISDIR(status.st_mode)))
+        return 0;
+    const char *slash = strrchr(output, '/');
+    snprintf(folder, sizeof(folder), "%.*s", slash ? (int)(slash - output) + 1 : 1,
+             slash ? output : ".");
+    if (access(folder, W_OK) == 0)
+        return 0;
+    struct sora_fault inner = {0};
+    sora_file_fault(&inner, errno, "write", output);
+    return sora_fault_set(fault, SORA_E_INVALID, "output: %.600s", inner.text);
+}
+
 int sora_ctl_submit(struct sora_ctl_context *context)
 {
     if (context->options.dry_run)
@@ -75,7 +96,9 @@ int sora_ctl_submit(struct sora_ctl_context *context)
     if (!spec)
         return sora_fault_set(&context->fault, SORA_E_MEMORY, "out of memory");
     struct sora_client *client = NULL;
-    int error = sora_spec_make(context, spec);
+    int error = check_place(context->options.output, &context->fault);
+    if (!error)
+        error = sora_spec_make(context, spec);
     if (!error)
         error = sora_client_open(context->options.state, &client, &context->fault);
     if (!error)

@@ -19,7 +19,7 @@
 
 struct sora_tokenizer;
 
-#define SORA_PROMPT_SIZE_MAX 65536 /* bytes of UTF-8 */
+#define SORA_PROMPT_SIZE_MAX 102400 /* bytes of UTF-8; what a job may have, base/job_options.h */
 #define SORA_PROMPT_TOKENS_MAX 512
 
 /* Opens `<dir>/spiece.model`, the special tokens of tokenizer_config.json if present, and the byte

@@ -368,8 +368,10 @@ void home_let_go(struct sora_home *home, struct home_held *held)
         let_action_go(home, held);
         return;
     case HOME_HELD_SUBMIT:
-        if (job)
+        if (job) {
+            job->fresh = false;
             home_answer_submit(home, held->reply, job);
+        }
         return;
     case HOME_HELD_ACK:
         sora_post_ack(home->params.post, home_reply_origin(held->reply));

@@ -73,6 +73,8 @@ void home_take_submit(struct sora_home *home, const struct sora_origin *origin,
                       const Farm__Submit *submit);
 void home_take_plan(struct sora_home *home, const struct sora_origin *origin,
                     const Farm__Plan *plan);
+/* The store takes nothing: jobs of which nobody was told yet are refused and forgotten. */
+void home_refuse_fresh(struct sora_home *home, const struct sora_fault *why);
 /* Requests that wait: their models may be known now, or their time is over. */
 void home_watch_asks(struct sora_home *home);
 /* Reads a manifest that is here into the job. Errors: NOT_FOUND and those of its reading. */

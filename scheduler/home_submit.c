@@ -11,6 +11,7 @@
 
 #define MANIFEST_NS (10 * SORA_TIME_SECOND)
 #define MODELS_NS (5 * SORA_TIME_SECOND)
+#define CANNOT_STORE "this home cannot store jobs at the moment: %.400s"
 #define MANIFEST_BYTES_MAX SORA_MESSAGE_BYTES_MAX
 
 /* ---- the manifest ---- */
@@ -119,6 +120,8 @@ static int check_output(const Farm__JobSpec *spec, struct sora_fault *fault)
         return SORA_OK;
     int rc = *output->codec ? sora_codec_parse(output->codec, &codec, fault) : SORA_OK;
     const char *container = output->container;
+    if (rc == SORA_OK)
+        rc = sora_codec_check(codec, output->quality, output->pixel_format, fault);
     if (rc == SORA_OK && *container && strcmp(container, "mp4") != 0 &&
         strcmp(container, "mkv") != 0 && strcmp(container, "mov") != 0)
         rc = sora_fault_set(fault, SORA_E_INVALID, "no container is named '%s': use mp4 or mkv",
@@ -189,11 +192,27 @@ static void submit_now(struct sora_home *home, struct home_ask *ask)
         take_back(home, job);
         return;
     }
+    job->fresh = true;
     home_touch(home, job, &job->ticket);
     home_note(home, job, "submitted by %s: %d frames in %d takes", job->owner.name,
               job->frames_total, job->take_count);
     home_changed(home, job);
     answer_when_stored(home, &ask->reply, job);
+}
+
+void home_refuse_fresh(struct sora_home *home, const struct sora_fault *why)
+{
+    for (size_t i = 0; i < home->held.count; i++) {
+        struct home_held *held = sora_ring_at(&home->held, i);
+        struct home_job *job =
+            held->kind == HOME_HELD_SUBMIT ? home_find_job(home, &held->job) : NULL;
+        if (!job || !job->fresh)
+            continue;
+        struct sora_fault fault = {0};
+        sora_fault_set(&fault, SORA_E_SPACE, CANNOT_STORE, why->text);
+        home_refuse(home, held->reply, &fault);
+        take_back(home, job);
+    }
 }
 
 /* ---- waiting for manifests ---- */
@@ -426,9 +445,7 @@ static int take_new(struct sora_home *home, const struct sora_origin *origin,
     struct sora_identity signer;
     struct sora_bytes envelope;
     if (home->write_failed)
-        return sora_fault_set(fault, SORA_E_SPACE,
-                              "this home cannot store jobs at the moment: %.400s",
-                              home->write_fault.text);
+        return sora_fault_set(fault, SORA_E_SPACE, CANNOT_STORE, home->write_fault.text);
     int rc = open_envelope(home, wire, home->replay, &signer, fault);
     if (rc == SORA_OK)
         rc = pack(&wire->base, &envelope, fault);

@@ -95,9 +95,9 @@ struct home_job {
     uint64_t ticket;            /* of the row */
     uint64_t ticket_any;        /* of the row, a take, part or piece */
     bool dropped;               /* leaves the store and the list */
-    bool settle_due;
-    int32_t final_state; /* enum sora_job_state, -1 while open */
-    bool ended;          /* the final state is durable */
+    bool settle_due, fresh;     /* fresh: nobody was told that it is taken */
+    int32_t final_state;        /* enum sora_job_state, -1 while open */
+    bool ended;                 /* the final state is durable */
     uint64_t wall_created_ms, wall_started_ms, wall_ended_ms;
     int32_t moves, priority;
     char name[129], reason[SORA_STORE_REASON_SIZE], folder[40], file_name[128];

@@ -118,8 +118,6 @@ void home_take_progress(struct sora_home *home, const struct sora_origin *origin
     if (!take || !owns(home, take, origin, progress->shard, progress->epoch, &latents))
         return;
     struct home_shard *shard = &take->shards[progress->shard];
-    if (shard->epoch != progress->epoch)
-        *shard = (struct home_shard){.ordered_epoch = shard->ordered_epoch};
     shard->epoch = progress->epoch;
     shard->step = (int32_t)progress->step;
     shard->frames_done = progress->frames_done > INT32_MAX ? 0 : (int32_t)progress->frames_done;

@@ -104,6 +104,7 @@ static void batch_failed(struct sora_home *home, const struct sora_fault *fault)
                  fault->text);
     home->write_failed = true;
     home->write_fault = *fault;
+    home_refuse_fresh(home, fault);
 }
 
 static void remove_dropped(struct sora_home *home)

@@ -35,12 +35,13 @@ class Node:
                           "--invite-port", "0", "--roles", roles, "--models", farm.model,
                           "--devices", f"cpu0:threads={threads}"] + list(options)
 
-    def start(self):
+    def start(self, wait=True):
         log = open(self.log_path, "ab")
         self.process = subprocess.Popen(self.arguments, stdin=subprocess.DEVNULL, stdout=log,
                                         stderr=log)
         log.close()
-        self.wait(lambda: self.ready(), 30, "start")
+        if wait:
+            self.wait(lambda: self.ready(), 30, "start")
         return self
 
     def ready(self):
@@ -158,10 +159,15 @@ class Farm:
     def __exit__(self, *_):
         self.stop()
 
-    def add(self, threads=None, roles=None, options=None):
+    def make(self, threads=None, roles=None, options=None):
+        """A node that is not started and knows nobody."""
         node = Node(self, f"node{len(self.nodes)}", threads or self.threads, roles or self.roles,
-                    self.options if options is None else options).start()
+                    self.options if options is None else options)
         self.nodes.append(node)
+        return node
+
+    def add(self, threads=None, roles=None, options=None):
+        node = self.make(threads, roles, options).start()
         if len(self.nodes) > 1:
             code = self.nodes[0].json("farm", "invite")["code"]
             node.ctl("farm", "join", code)
@@ -181,7 +187,8 @@ class Farm:
             node.kill(signal.SIGTERM, wait=False)
         for node in self.nodes:
             try:
-                node.process.wait(timeout=20)
+                if node.process:
+                    node.process.wait(timeout=20)
             except subprocess.TimeoutExpired:
                 node.kill()
         if os.environ.get("SORA_KEEP_FARM"):
