@@ -289,13 +289,17 @@ static bool stands(const struct farm_job *job)
     return false;
 }
 
-/* Whether a shard to the right may still ask for this one's final latents. */
+/* Whether a shard to the right may still ask for this one's final latents. One that is yet to be
+ * placed, or that resumed at the last step, has them from the home: waiting for it would keep the
+ * device that it may be waiting for. */
 static bool is_read(const struct farm_job *job, int32_t shard)
 {
     int32_t end = job->shards[shard].latents.end;
     for (int32_t i = shard + 1; i < job->shard_count; i++) {
-        if (!job->shards[i].segment_done &&
-            job->shards[i].latents.first - job->job.plan.context_latents < end)
+        const struct farm_task *task = &job->shards[i];
+        if (!task->segment_done && task->state == SORA_TASK_ASSIGNED &&
+            task->resume_step < job->job.plan.steps &&
+            task->latents.first - job->job.plan.context_latents < end)
             return true;
     }
     return false;

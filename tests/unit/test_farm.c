@@ -187,6 +187,53 @@ static void newcomers_get_work_beside_measured_devices(void **state)
     sora_farm_destroy(&farm);
 }
 
+/* Hands in an event of a shard's owner, with the epoch that it has. */
+static void of_shard(struct sora_farm *farm, const struct sora_farm_job *job, int32_t shard,
+                     enum sora_farm_event_kind kind, int32_t step)
+{
+    static struct sora_farm_job_view view;
+    assert_int_equal(sora_farm_job_view(farm, &job->id, &view), SORA_OK);
+    struct sora_farm_event event = {.kind = kind,
+                                    .job = job->id,
+                                    .shard = shard,
+                                    .step = step,
+                                    .node = view.shards[shard].node,
+                                    .epoch = view.shards[shard].epoch};
+    assert_int_equal(sora_farm_step(farm, 2, &event, &actions, NULL), SORA_OK);
+}
+
+/* As many shards as devices, and one node is lost while it decodes: the other device has done its
+ * part and takes the rest. */
+static void a_shard_lost_while_decoding_gets_the_device_of_one_that_is_done(void **state)
+{
+    (void)state;
+    struct sora_farm *farm = make_farm();
+    struct sora_farm_job job = make_job(1);
+    job.plan.timeline.latent_count = 60;
+    job.plan.context_latents = 38;
+    beat_of(farm, 9, "brook", 20000);
+    beat_of(farm, 10, "reed", 20000);
+    assert_int_equal(submit(farm, &job, NULL), SORA_OK);
+    static struct sora_farm_job_view view;
+    assert_int_equal(sora_farm_job_view(farm, &job.id, &view), SORA_OK);
+    assert_int_equal(view.shard_count, 2);
+    for (int32_t shard = 0; shard < 2; shard++)
+        of_shard(farm, &job, shard, SORA_FARM_GRANT, 0);
+    for (int32_t step = 2; step <= 4; step += 2)
+        for (int32_t shard = 0; shard < 2; shard++)
+            of_shard(farm, &job, shard, SORA_FARM_CHECKPOINT, step);
+    of_shard(farm, &job, 0, SORA_FARM_SEGMENT, 0);
+    assert_int_equal(sora_farm_job_view(farm, &job.id, &view), SORA_OK);
+    uint64_t left = view.shards[0].node;
+    struct sora_farm_event gone = {.kind = SORA_FARM_NODE_LEFT, .node = view.shards[1].node};
+    assert_int_equal(sora_farm_step(farm, 3, &gone, &actions, NULL), SORA_OK);
+    const struct sora_farm_action *offer = find(SORA_FARM_OFFER);
+    assert_non_null(offer);
+    assert_int_equal(offer->shard, 1);
+    assert_int_equal(offer->node, left);
+    sora_farm_destroy(&farm);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -195,6 +242,7 @@ int main(void)
         cmocka_unit_test(bad_input_changes_nothing),
         cmocka_unit_test(stored_records_are_checked),
         cmocka_unit_test(newcomers_get_work_beside_measured_devices),
+        cmocka_unit_test(a_shard_lost_while_decoding_gets_the_device_of_one_that_is_done),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
