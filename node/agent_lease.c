@@ -50,6 +50,25 @@ void agent_fail_task(struct agent_task *task, int code, const char *text)
     task->agent->wake = true;
 }
 
+/* The report of a stopped task has its code only; the words go once, for the people. */
+static void tell_why(const struct agent_task *task, int code, const char *text)
+{
+    Farm__LeaseReturn back = FARM__LEASE_RETURN__INIT;
+    Farm__Message message = FARM__MESSAGE__INIT;
+    char reason[256];
+    snprintf(reason, sizeof(reason), "%s", text);
+    back.job = agent_bytes(task->job, SORA_JOB_ID_SIZE);
+    back.shard = task->shard;
+    back.epoch = task->epoch;
+    back.text = task->text;
+    back.code = code;
+    back.reason = reason;
+    message.body_case = FARM__MESSAGE__BODY_LEASE_RETURN;
+    message.lease_return = &back;
+    const struct sora_post *post = task->agent->params.post;
+    post->send(post->owner, task->home, &message, NULL, 0, NULL);
+}
+
 void agent_stop_task(struct agent_task *task, int code, const char *text)
 {
     if (task->stopped)
@@ -67,6 +86,8 @@ void agent_stop_task(struct agent_task *task, int code, const char *text)
                  "final_bytes=%llu",
                  job, task->shard, task->epoch, (unsigned long long)task->halo_bytes[0],
                  (unsigned long long)task->halo_bytes[1], (unsigned long long)task->halo_bytes[2]);
+    if (code == SORA_E_NUMERIC)
+        tell_why(task, code, text);
     task->stopped = true;
     task->code = code;
     task->stopped_at = task->agent->now;

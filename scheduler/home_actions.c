@@ -418,8 +418,10 @@ static void settle_job(struct sora_home *home, struct home_job *job)
             sora_farm_job_view(home->farm, &job->takes[t].id, &view) != SORA_OK)
             continue;
         if (view.state == SORA_JOB_FAILED) {
-            char reason[SORA_FARM_REASON_SIZE];
-            home_cut_text(*job->reason ? job->reason : view.reason, reason, sizeof(reason));
+            char words[SORA_STORE_REASON_SIZE + 300], reason[SORA_STORE_REASON_SIZE];
+            snprintf(words, sizeof(words), "%s%s%s", *job->reason ? job->reason : view.reason,
+                     *job->failure ? ": " : "", job->failure);
+            home_cut_text(words, reason, sizeof(reason));
             home_end_job(home, job, SORA_JOB_FAILED, reason);
             return;
         }

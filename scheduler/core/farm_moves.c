@@ -151,13 +151,19 @@ void farm_end_job(struct sora_farm *farm, struct farm_job *job, enum sora_job_st
     farm_move_job(farm, job, to);
 }
 
+/* Another device computes the same: it is asked once, in case the first one is broken. */
+#define NUMERIC_FAILURES_MAX 2
+
 /* Counts a loss or failure; true when it was one too many and the job has ended. */
 static bool count_loss(struct sora_farm *farm, struct farm_job *job, struct farm_task *task,
                        int code)
 {
     task->failures += code != 0;
     task->losses += code == 0;
-    if (task->failures < farm->params.failures_max && task->losses < farm->params.losses_max)
+    int32_t failures_max = farm->params.failures_max;
+    if (code == SORA_E_NUMERIC && failures_max > NUMERIC_FAILURES_MAX)
+        failures_max = NUMERIC_FAILURES_MAX;
+    if (task->failures < failures_max && task->losses < farm->params.losses_max)
         return false;
     const struct farm_node *node = farm_find_node(farm, task->node);
     struct sora_fault fault = {0};

@@ -247,6 +247,27 @@ class Start(FaultTest):
             self.assertEqual([(shard["node"], shard["device"], shard["state"])
                               for shard in found["shards"]], [("node0", "cpu0", "done")])
 
+    def test_models(self):
+        """Of two, one has a weight that is no number."""
+        names = ("good", "nan")
+        for name in names:
+            shutil.copytree(MODEL, self.path(name))
+        weight = put_nan(self.path("nan/transformer/diffusion_pytorch_model.safetensors"))
+        with Farm(BUILD, self.path("good"), options=("--models", ",".join(
+                self.path(name) for name in names))) as farm:
+            home = farm.home
+            home.wait(lambda: len(home.json("models")) == 2, 20, "two models")
+            self.one_line(home.ctl("submit", *JOB, check=False), 2, "several", "--model",
+                          *names)
+            running = self.submit(home, "good", 30)
+            bad = self.submit(home, "nan", 4)
+            after = self.submit(home, "good", 4)
+            found = home.wait_state(bad, ("failed",), 60)
+            self.assertIn("not finite: weight " + weight, found["reason"])
+            self.assertNotIn("\n", found["reason"])
+            self.same_as_one_device(home, running, 30)
+            home.wait_done(after)
+
     def submit(self, home, model, steps):
         return home.json("submit", *steps_of(steps), "--model", model, "--keep-latents")["job"]
 
