@@ -73,6 +73,10 @@ int sora_transformer_forward(struct sora_transformer *transformer, struct sora_s
 size_t sora_transformer_activation_size(const struct sora_transformer *transformer, int latents,
                                         int height, int width);
 
+/* The same from the configuration alone, without opening the model. */
+size_t sora_transformer_config_activation_size(const struct sora_transformer_config *config,
+                                               int latents, int height, int width);
+
 /* The name of the first weight tensor that holds a NaN or an infinity, NULL when all are finite;
  * for the message after a velocity was not finite, because it reads every weight. The name borrows
  * the transformer. */

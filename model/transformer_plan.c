@@ -56,6 +56,19 @@ size_t sora_transformer_activation_size(const struct sora_transformer *transform
     return plan_make(transformer, latents, height, width).size;
 }
 
+size_t sora_transformer_config_activation_size(const struct sora_transformer_config *config,
+                                               int latents, int height, int width)
+{
+    const int64_t volume = (int64_t)config->patch_t * config->patch_h * config->patch_w;
+    const struct sora_transformer sizes = {
+        .config = *config,
+        .width = (int64_t)config->heads * config->head_size,
+        .patch_in_width = volume * config->in_channels,
+        .patch_out_width = volume * config->out_channels,
+    };
+    return plan_make(&sizes, latents, height, width).size;
+}
+
 static int upload_rope(struct sora_transformer *transformer, struct sora_stream *stream)
 {
     const struct sora_transformer_plan *plan = &transformer->plan;

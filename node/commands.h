@@ -8,5 +8,7 @@
 int sora_command_render(int argc, char **argv);
 int sora_command_serve(int argc, char **argv);
 int sora_command_assemble(int argc, char **argv);
+int sora_command_devices(int argc, char **argv);
+int sora_command_selftest(int argc, char **argv);
 
 #endif

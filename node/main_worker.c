@@ -26,6 +26,8 @@ static const struct command commands[] = {
     {"render", "make one video on this machine", sora_command_render},
     {"serve", "drive a device for sorad, which starts this", sora_command_serve},
     {"assemble", "join segments to a video (a daemon starts this)", sora_command_assemble},
+    {"devices", "list the CPU and the cards, plan a model's memory", sora_command_devices},
+    {"selftest", "run every operation on the cards against the CPU", sora_command_selftest},
     {"version", "print the version", command_version},
 };
 

@@ -8,7 +8,8 @@
  *   rlimits   no core files, few descriptors, and the memory limit
  *   netns     a network namespace of its own, without interfaces; needs a privilege, mostly absent
  *   landlock  files: the folders named below, the system's libraries, a few files of /proc and
- *             /sys; also no TCP, no signals to others (kernel 5.13, more with newer ones)
+ *             /sys, for a card its device files; also no TCP, no signals to others (kernel 5.13,
+ *             more with newer ones)
  *   seccomp   no sockets, programs, processes, tracing, mounts, keys, kernel interfaces
  *
  * The system call filter is a list of what is denied (EPERM), not of what is allowed: compute
@@ -34,6 +35,7 @@ struct sora_sandbox_params {
     int writable_count;
     uint64_t memory_bytes; /* of private memory (RLIMIT_DATA); 0: no limit */
     bool network;          /* true keeps sockets */
+    bool cards;            /* true keeps the device files of GPUs and what their drivers read */
 };
 
 /* Writes what is in force, "rlimits landlock seccomp". A layer that the kernel lacks is left out; a

@@ -10,6 +10,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -31,7 +32,9 @@
 
 #define READING (READ_FILE | READ_DIR)
 #define WRITING (READING | WRITE_FILE | REMOVE_FILE | MAKE_REGULAR | TRUNCATE)
-#define ON_FILES (READ_FILE | WRITE_FILE | TRUNCATE) /* the rights that a file itself can have */
+#define DRIVING (READ_FILE | READ_DIR | WRITE_FILE | IOCTL_DEVICE)
+/* The rights that a file itself can have. */
+#define ON_FILES (READ_FILE | WRITE_FILE | TRUNCATE | IOCTL_DEVICE)
 
 /* LANDLOCK_ACCESS_NET_{BIND,CONNECT}_TCP, ABI 4; LANDLOCK_SCOPE_{ABSTRACT_UNIX_SOCKET,SIGNAL}, 6 */
 #define TCP_ALL UINT64_C(3)
@@ -52,6 +55,18 @@ static const char *const system_readable[] = {
     "/usr",       "/lib",         "/lib64",        "/etc/ld.so.cache", "/etc/localtime",
     "/proc/self", "/proc/stat",   "/proc/meminfo", "/proc/cpuinfo",    "/sys/devices/system",
     "/dev/null",  "/dev/urandom", "/proc/sys/vm",
+};
+
+/* The drivers' device files, and where they look for cards and settings. NVIDIA's cards have a
+ * file each, by number. */
+static const char *const card_devices[] = {
+    "/dev/kfd",         "/dev/dri", "/dev/nvidiactl", "/dev/nvidia-uvm", "/dev/nvidia-uvm-tools",
+    "/dev/nvidia-caps", "/dev/shm"};
+#define NVIDIA_CARDS_MAX 16
+static const char *const card_readable[] = {
+    "/opt/rocm",   "/opt/amdgpu",  "/sys/class/kfd", "/sys/class/drm",
+    "/sys/bus",    "/sys/devices", "/sys/module",    "/proc/driver/nvidia",
+    "/etc/OpenCL", "/etc/nvidia",  "/proc/devices",  "/proc/modules",
 };
 
 /* Bytes of struct ruleset_attributes that the kernel's ABI knows. */
@@ -83,11 +98,27 @@ static int allow(int ruleset, const char *path, uint64_t rights, struct sora_fau
     return rc ? sora_file_fault(fault, code, "make accessible", path) : 0;
 }
 
+/* What a machine lacks of these is left out. */
+static void add_card_rules(int ruleset, uint64_t rights)
+{
+    char path[32];
+    for (size_t i = 0; i < sizeof(card_devices) / sizeof(card_devices[0]); i++)
+        allow(ruleset, card_devices[i], DRIVING & rights, NULL);
+    for (int i = 0; i < NVIDIA_CARDS_MAX; i++) {
+        snprintf(path, sizeof(path), "/dev/nvidia%d", i);
+        allow(ruleset, path, DRIVING & rights, NULL);
+    }
+    for (size_t i = 0; i < sizeof(card_readable) / sizeof(card_readable[0]); i++)
+        allow(ruleset, card_readable[i], READING, NULL);
+}
+
 static int add_rules(int ruleset, const struct sora_sandbox_params *params, uint64_t rights,
                      struct sora_fault *fault)
 {
     for (size_t i = 0; i < sizeof(system_readable) / sizeof(system_readable[0]); i++)
         allow(ruleset, system_readable[i], READING, NULL); /* not every system has all of them */
+    if (params->cards)
+        add_card_rules(ruleset, rights);
     int error = 0;
     for (int i = 0; !error && i < params->readable_count; i++)
         error = allow(ruleset, params->readable[i], READING, fault);

@@ -6,7 +6,8 @@
 
 #include "base/log.h"
 #include "base/settings.h"
-#include "hip/cpu/cpu.h"
+#include "hip/gpu/gpu.h"
+#include "node/device_open.h"
 #include "node/sandbox.h"
 #include "node/serve_parts.h"
 
@@ -146,8 +147,9 @@ static void dispatch(struct sora_serve *serve, const struct sora_frame *frame)
 struct options {
     char *device;
     int64_t threads, memory;
+    char *cache;
     char *read, *write; /* in the help only: they may come several times */
-    int help;
+    int precision, help;
 };
 
 #define ROW(name, type, field, min, max, unit, help)                                               \
@@ -158,7 +160,11 @@ static const struct sora_setting option_rows[] = {
     ROW("device", SORA_SETTING_STRING, device, 1, 32, "NAME", "the device to drive; default cpu0"),
     ROW("threads", SORA_SETTING_INT, threads, 0, 256, "N", "CPU threads; 0 or absent: all"),
     ROW("memory", SORA_SETTING_INT, memory, 0, 9007199254740991.0, "BYTES",
-        "private memory at most; 0 or absent: no limit"),
+        "private memory at most, of a card its own; 0 or absent: no limit"),
+    {"precision", 0, SORA_SETTING_CHOICE, offsetof(struct options, precision), 0, 0, "bf16|f16|f32",
+     NULL, "of products on a card; default bf16", true},
+    ROW("cache", SORA_SETTING_STRING, cache, 1, SORA_FILE_PATH_SIZE, "DIR",
+        "a folder that keeps kernels compiled for a card; default none"),
     ROW("read", SORA_SETTING_STRING, read, 1, SORA_FILE_PATH_SIZE, "DIR",
         "a folder that may be read (models, checkpoints); may be repeated"),
     ROW("write", SORA_SETTING_STRING, write, 1, SORA_FILE_PATH_SIZE, "DIR",
@@ -177,6 +183,21 @@ struct folders {
     const char *read[SORA_SANDBOX_FOLDERS_MAX], *write[SORA_SANDBOX_FOLDERS_MAX];
     int read_count, write_count;
 };
+
+/* The cache of compiled kernels is made here, as rules are for folders that exist. */
+static int add_cache(const struct options *options, struct folders *folders,
+                     struct sora_fault *fault)
+{
+    if (!options->cache)
+        return 0;
+    if (folders->write_count == SORA_SANDBOX_FOLDERS_MAX)
+        return sora_fault_set(fault, SORA_E_LIMIT, "--write is given %d times; --cache is one more",
+                              SORA_SANDBOX_FOLDERS_MAX);
+    int error = sora_file_make_dirs(options->cache, fault);
+    if (!error)
+        folders->write[folders->write_count++] = options->cache;
+    return error;
+}
 
 static int take_folders(int *argc, char **argv, struct folders *out_folders,
                         struct sora_fault *fault)
@@ -214,12 +235,14 @@ static uint64_t lower(uint64_t value, uint64_t limit)
 static int open_device(const struct options *options, struct sora_serve *serve,
                        struct sora_fault *fault)
 {
-    const char *name = options->device ? options->device : "cpu0";
-    if (strncmp(name, "cpu", 3) != 0)
-        return sora_fault_set(fault, SORA_E_UNSUPPORTED,
-                              "device %.32s is not supported by this build: use cpu0", name);
-    const struct sora_cpu_params params = {.thread_count = (int)given(options->threads)};
-    return sora_cpu_device_create(&params, &serve->device, fault);
+    const struct sora_device_open_params params = {
+        .name = options->device,
+        .threads = (int)given(options->threads),
+        .memory_bytes = (uint64_t)given(options->memory),
+        .precision = options->precision > 0 ? options->precision : 0,
+        .cache_folder = options->cache,
+    };
+    return sora_device_open(&params, &serve->device, fault);
 }
 
 /* A model's folder may have gone since the daemon saw it; that is no reason to leave the device
@@ -237,35 +260,47 @@ static void drop_missing(struct folders *folders)
     folders->read_count = kept;
 }
 
+static void describe(const struct sora_serve *serve, struct sora_serve_ready *ready)
+{
+    const struct sora_gpu_card *card = sora_gpu_device_card(serve->device);
+    struct sora_device_caps caps;
+    struct utsname system;
+    sora_device_caps(serve->device, &caps);
+    snprintf(ready->kind, sizeof(ready->kind), "%s", card ? "gpu" : "cpu");
+    snprintf(ready->name, sizeof(ready->name), "%s", caps.name);
+    snprintf(ready->device_class, sizeof(ready->device_class), "%s", caps.device_class);
+    if (card)
+        snprintf(ready->arch, sizeof(ready->arch), "%s", card->arch);
+    else if (uname(&system) == 0)
+        snprintf(ready->arch, sizeof(ready->arch), "%.63s", system.machine);
+    ready->memory_total = lower(caps.memory_total, serve->memory_max);
+    ready->memory_free = lower(caps.memory_free, serve->memory_max);
+    ready->threads = caps.thread_count;
+}
+
 /* The sandbox comes before the device, whose threads would stay outside. */
 static int begin(const struct options *options, struct folders *folders, struct sora_serve *serve,
                  struct sora_fault *fault)
 {
+    bool is_card = options->device && sora_gpu_name_is(options->device);
     drop_missing(folders);
     struct sora_serve_ready ready = {.kind = "cpu"};
+    serve->memory_max = (uint64_t)given(options->memory);
+    /* A card's limit is its device's; a driver maps far more than it uses. */
     const struct sora_sandbox_params sandbox = {
         .readable = folders->read,
         .readable_count = folders->read_count,
         .writable = folders->write,
         .writable_count = folders->write_count,
-        .memory_bytes = (uint64_t)given(options->memory),
+        .memory_bytes = is_card ? 0 : serve->memory_max,
+        .cards = is_card,
     };
-    serve->memory_max = sandbox.memory_bytes;
     int error = sora_sandbox_enter(&sandbox, ready.sandbox, fault);
     if (!error)
         error = open_device(options, serve, fault);
     if (error)
         return error;
-    struct sora_device_caps caps;
-    struct utsname system;
-    sora_device_caps(serve->device, &caps);
-    snprintf(ready.name, sizeof(ready.name), "%s", caps.name);
-    snprintf(ready.device_class, sizeof(ready.device_class), "%s", caps.device_class);
-    if (uname(&system) == 0)
-        snprintf(ready.arch, sizeof(ready.arch), "%.63s", system.machine);
-    ready.memory_total = lower(caps.memory_total, sandbox.memory_bytes);
-    ready.memory_free = lower(caps.memory_free, sandbox.memory_bytes);
-    ready.threads = caps.thread_count;
+    describe(serve, &ready);
     sora_serve_answer(serve, SORA_SERVE_READY, &ready, sizeof(ready));
     return 0;
 }
@@ -298,6 +333,7 @@ static int serve_all(const struct options *options, struct folders *folders,
         error = serve_frames(&serve, fault);
     sora_serve_work_destroy(&serve.work);
     sora_serve_model_close(&serve.model);
+    sora_device_destroy(&serve.text_device);
     sora_device_destroy(&serve.device);
     return error;
 }
@@ -311,6 +347,8 @@ int sora_command_serve(int argc, char **argv)
     int error = take_folders(&argc, argv, &folders, &fault);
     if (!error)
         error = sora_settings_parse_arguments(&option_table, argc, argv, &options, &fault);
+    if (!error)
+        error = add_cache(&options, &folders, &fault);
     if (!error && options.help)
         sora_settings_print_help(&option_table, stdout);
     else if (!error)

@@ -1,6 +1,9 @@
 /* The model of a serving worker: opening, texts and schedules. */
 #include "node/serve_parts.h"
 
+#include "base/log.h"
+#include "hip/cpu/cpu.h"
+#include "hip/gpu/gpu.h"
 #include "model/schedule.h"
 
 #include <dirent.h>
@@ -93,6 +96,24 @@ int sora_serve_open(struct sora_serve *serve, const struct sora_frame *frame,
     return 0;
 }
 
+/* A card that has no room for the text encoder beside the transformer leaves texts to the CPU,
+ * which reads the weights in place. */
+static int open_encoder(struct sora_serve *serve, struct sora_fault *fault)
+{
+    struct sora_serve_model *model = &serve->model;
+    struct sora_fault first = {0};
+    struct sora_device *device = serve->text_device ? serve->text_device : serve->device;
+    int error = sora_render_text_encoder_open(&model->bundle, device, &model->encoder, &first);
+    if (error == SORA_E_MEMORY && sora_gpu_device_card(device)) {
+        sora_log(SORA_LOG_WARN, "texts are encoded on the CPU reason=%s", first.text);
+        error = sora_cpu_device_create(NULL, &serve->text_device, fault);
+        return error ? error
+                     : sora_render_text_encoder_open(&model->bundle, serve->text_device,
+                                                     &model->encoder, fault);
+    }
+    return error ? sora_fault_set(fault, error, "%s", first.text) : 0;
+}
+
 int sora_serve_text(struct sora_serve *serve, const struct sora_frame *frame,
                     struct sora_fault *fault)
 {
@@ -102,8 +123,7 @@ int sora_serve_text(struct sora_serve *serve, const struct sora_frame *frame,
         return sora_fault_set(fault, SORA_E_INVALID, "a text needs an open model");
     int error = 0;
     if (!model->encoder)
-        error =
-            sora_render_text_encoder_open(&model->bundle, serve->device, &model->encoder, fault);
+        error = open_encoder(serve, fault);
     struct sora_text_rows rows = {0};
     const char *text = frame->payload_size ? frame->payload : "";
     if (!error)

@@ -47,7 +47,8 @@ struct sora_serve_work {
 
 struct sora_serve {
     struct sora_device *device;
-    uint64_t memory_max; /* of the command line; 0: no limit */
+    struct sora_device *text_device; /* the CPU, when texts do not fit on `device`; else NULL */
+    uint64_t memory_max;             /* of the command line; 0: no limit */
     struct sora_serve_model model;
     struct sora_serve_work *work; /* NULL: no shard is open */
     bool is_void;                 /* a command of the shard failed: the rest is passed over */

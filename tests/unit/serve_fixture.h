@@ -94,10 +94,12 @@ static inline void serve_expect_failed(struct serve_node *node, uint32_t command
 }
 
 /* `models`: the folder that may be read; the scratch folder may be written. */
-static inline void serve_start(struct serve_node *node, const char *program, const char *models)
+static inline void serve_start_on(struct serve_node *node, const char *program, const char *models,
+                                  const char *device, const char *memory)
 {
-    const char *const argv[] = {"sora-worker", "serve", "--device", "cpu0",      "--threads", "2",
-                                "--read",      models,  "--write",  scratch_dir, NULL};
+    const char *const argv[] = {"sora-worker", "serve",  "--device", device,    "--threads",
+                                "2",           "--read", models,     "--write", scratch_dir,
+                                "--memory",    memory,   NULL};
     const struct sora_child_params params = {.program = program, .argv = argv};
     struct sora_fault fault = {0};
     *node = (struct serve_node){0};
@@ -106,6 +108,11 @@ static inline void serve_start(struct serve_node *node, const char *program, con
     struct sora_frame frame = serve_expect(node, SORA_SERVE_READY);
     assert_int_equal(frame.head_size, sizeof(node->ready));
     memcpy(&node->ready, frame.head, sizeof(node->ready));
+}
+
+static inline void serve_start(struct serve_node *node, const char *program, const char *models)
+{
+    serve_start_on(node, program, models, "cpu0", "0");
 }
 
 static inline void serve_kill(struct serve_node *node)

@@ -1,0 +1,154 @@
+/*
+ * Memory plans: published sizes of Wan from their configurations alone, and a model of
+ * tests/goldens against what the backend then really takes on the emulator.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "hip/gpu/emulated.h"
+#include "model/transformer.h"
+#include "node/device_plan.h"
+#include "tests/unit/scratch.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#define GIB (1024.0 * 1024.0 * 1024.0)
+#define MODEL SORA_SOURCE_DIR "/tests/goldens/models/d_mini"
+
+static void put(const char *folder, const char *name, const char *text)
+{
+    char path[1200];
+    mkdir(scratch_path("wan"), 0700);
+    snprintf(path, sizeof(path), "%s/%s", scratch_path("wan"), folder);
+    mkdir(path, 0700);
+    snprintf(path, sizeof(path), "%s/%s/%s", scratch_path("wan"), folder, name);
+    FILE *file = fopen(path, "w");
+    assert_non_null(file);
+    assert_true(fputs(text, file) >= 0);
+    assert_int_equal(fclose(file), 0);
+}
+
+/* The configurations of Wan 2.1 T2V as published; no weights. */
+static void wan_write(int heads, int layers, int ffn)
+{
+    char text[600];
+    put(".", "model_index.json", "{\"_class_name\": \"WanPipeline\"}");
+    snprintf(text, sizeof(text),
+             "{\"_class_name\": \"WanTransformer3DModel\", \"attention_head_dim\": 128, "
+             "\"num_attention_heads\": %d, \"num_layers\": %d, \"ffn_dim\": %d, "
+             "\"in_channels\": 16, \"out_channels\": 16, \"text_dim\": 4096, \"freq_dim\": 256, "
+             "\"cross_attn_norm\": true, \"eps\": 1e-06, \"patch_size\": [1, 2, 2], "
+             "\"qk_norm\": \"rms_norm_across_heads\", \"rope_max_seq_len\": 1024}",
+             heads, layers, ffn);
+    put("transformer", "config.json", text);
+    put("scheduler", "scheduler_config.json",
+        "{\"_class_name\": \"UniPCMultistepScheduler\", \"prediction_type\": \"flow_prediction\", "
+        "\"use_flow_sigmas\": true, \"flow_shift\": 3.0, \"num_train_timesteps\": 1000}");
+    put("vae", "config.json",
+        "{\"_class_name\": \"AutoencoderKLWan\", \"base_dim\": 96, \"dim_mult\": [1, 2, 4, 4], "
+        "\"num_res_blocks\": 2, \"temperal_downsample\": [false, true, true], \"z_dim\": 16, "
+        "\"attn_scales\": []}");
+}
+
+static struct sora_device_plan plan_of(const char *model, int width, int height, int frames,
+                                       enum sora_gpu_precision precision)
+{
+    const struct sora_device_plan_ask ask = {model, width, height, frames, precision};
+    struct sora_device_plan plan;
+    struct sora_fault fault = {0};
+    if (sora_device_plan_make(&ask, &plan, &fault))
+        fail_msg("%s", fault.text);
+    return plan;
+}
+
+static void test_wan_small(void **state)
+{
+    (void)state;
+    wan_write(12, 30, 8960);
+    struct sora_device_plan plan = plan_of(scratch_path("wan"), 832, 480, 81, SORA_GPU_BF16);
+    assert_int_equal(plan.latents, 21);
+    assert_int_equal(plan.window_latents, 21);
+    /* 1.3 billion weights of two bytes. */
+    assert_true((double)plan.transformer > 2.5e9 && (double)plan.transformer < 2.9e9);
+    assert_true((double)plan.sampling_peak < 7.5 * GIB); /* a card of 8 GB */
+    assert_true((double)sora_device_plan_needed(&plan) < 11.5 * GIB);
+    print_message("Wan 1.3B, 81 x 480x832: %.1f GiB\n",
+                  (double)sora_device_plan_needed(&plan) / GIB);
+    /* A longer video takes no more: windows. */
+    struct sora_device_plan longer = plan_of(scratch_path("wan"), 832, 480, 1441, SORA_GPU_BF16);
+    assert_int_equal(longer.latents, 361);
+    assert_int_equal(sora_device_plan_needed(&longer), sora_device_plan_needed(&plan));
+    plan = plan_of(scratch_path("wan"), 832, 480, 1, SORA_GPU_F32);
+    assert_int_equal(plan.latents, 1);
+    assert_int_equal(plan.scratch, 0);
+}
+
+static void test_wan_large(void **state)
+{
+    (void)state;
+    wan_write(40, 40, 13824);
+    struct sora_device_plan plan = plan_of(scratch_path("wan"), 832, 480, 81, SORA_GPU_BF16);
+    assert_true((double)plan.transformer > 27e9 && (double)plan.transformer < 30e9);
+    assert_true((double)sora_device_plan_needed(&plan) > 24 * GIB);
+    print_message("Wan 14B, 81 x 480x832: %.1f GiB\n",
+                  (double)sora_device_plan_needed(&plan) / GIB);
+}
+
+static void test_sizes_that_do_not_fit(void **state)
+{
+    (void)state;
+    static const int sizes[][3] = {{831, 480, 81}, {832, 481, 81}, {0, 480, 81}, {832, 480, 0}};
+    wan_write(12, 30, 8960);
+    for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+        const struct sora_device_plan_ask ask = {.model = scratch_path("wan"),
+                                                 .width = sizes[i][0],
+                                                 .height = sizes[i][1],
+                                                 .frames = sizes[i][2]};
+        struct sora_device_plan plan;
+        struct sora_fault fault = {0};
+        assert_int_equal(sora_device_plan_make(&ask, &plan, &fault), SORA_E_INVALID);
+        assert_non_null(strstr(fault.text, "multiples of 16"));
+    }
+    const struct sora_device_plan_ask ask = {.model = "/nonexistent", .frames = 1};
+    assert_int_equal(sora_device_plan_make(&ask, &(struct sora_device_plan){0}, NULL),
+                     SORA_E_NOT_FOUND);
+}
+
+/* The weights and activations that a forward takes, up to small buffers. */
+static void test_plan_and_truth(void **state)
+{
+    (void)state;
+    struct sora_device_plan plan = plan_of(MODEL, 256, 128, 17, SORA_GPU_BF16);
+    const struct sora_gpu_params params = {.vendor = SORA_GPU_EMULATOR};
+    struct sora_device *device = NULL;
+    struct sora_transformer *transformer = NULL;
+    struct sora_emulated_counts before, after;
+    assert_int_equal(sora_gpu_device_create(&params, &device, NULL), 0);
+    sora_emulated_count(&before);
+    assert_int_equal(sora_transformer_open(MODEL "/transformer", device, &transformer, NULL), 0);
+    sora_emulated_count(&after);
+    double opened = (double)(after.live_bytes - before.live_bytes);
+    assert_true(opened >= (double)plan.transformer && opened < 1.3 * (double)plan.transformer);
+    assert_int_equal(sora_transformer_activation_size(transformer, plan.window_latents, 8, 16),
+                     plan.activations);
+    sora_transformer_destroy(&transformer);
+    sora_device_destroy(&device);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_wan_small, scratch_setup, scratch_teardown),
+        cmocka_unit_test_setup_teardown(test_wan_large, scratch_setup, scratch_teardown),
+        cmocka_unit_test_setup_teardown(test_sizes_that_do_not_fit, scratch_setup,
+                                        scratch_teardown),
+        cmocka_unit_test(test_plan_and_truth),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
