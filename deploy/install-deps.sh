@@ -26,6 +26,9 @@ python3              the checks of tests/tidy (standard library only)
 git                  lists the source files for tests/tidy
 clang                second compiler, fuzz targets
 libclang-rt-dev      libFuzzer and the sanitizers for clang
+clang-19             kernels for GPUs: AMD code objects and PTX
+lld-19               links AMD code objects
+llvm-19              looks into them: the instruction gates of the tests
 clang-format         source format, checked by tests/tidy
 libcmocka-dev        unit tests
 libdnnl-dev          oneDNN: what the benchmarks time the kernels beside

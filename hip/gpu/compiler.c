@@ -27,7 +27,9 @@ struct compiler_row {
     const char *libraries[8]; /* best first, ends with NULL */
     const char *symbols[CALLS];
     const char *arch_option; /* in front of the architecture */
-    const char *options[4];  /* ends with NULL */
+    /* Ends with NULL. Sums round as on the CPU (no contraction); shared memory is read as the type
+     * that fits. */
+    const char *options[5];
 };
 
 /* hiprtc left libamdhip64 in ROCm 7 and was in it alone before 6. */
@@ -39,7 +41,7 @@ static const struct compiler_row compiler_rows[] = {
                        "hiprtcGetCode", "hiprtcGetProgramLogSize", "hiprtcGetProgramLog",
                        "hiprtcDestroyProgram"},
                       "--offload-arch=",
-                      {"-std=c++17", "-O3", NULL}},
+                      {"-std=c++17", "-O3", "-ffp-contract=off", "-fno-strict-aliasing", NULL}},
     [SORA_GPU_NVIDIA] = {"nvrtc",
                          {"libnvrtc.so.13", "libnvrtc.so.12", "libnvrtc.so.11.2",
                           "/usr/local/cuda/lib64/libnvrtc.so", NULL},
@@ -47,7 +49,7 @@ static const struct compiler_row compiler_rows[] = {
                           "nvrtcGetCUBIN", "nvrtcGetProgramLogSize", "nvrtcGetProgramLog",
                           "nvrtcDestroyProgram"},
                          "--gpu-architecture=",
-                         {"--std=c++17", NULL}},
+                         {"--std=c++17", "--fmad=false", NULL}},
 };
 
 const char *const *sora_gpu_compile_options(enum sora_gpu_vendor vendor)

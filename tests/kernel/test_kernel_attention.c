@@ -18,7 +18,8 @@ static const struct {
     {57, 33, 3, 32, 0.2f, false, true},    {64, 257, 2, 64, 0.1f, true, false},
     {13, 130, 1, 128, 0.3f, false, false}, {140, 65, 2, 96, 0.1f, true, true},
     {29, 64, 2, 17, 0.5f, true, false},    {129, 96, 1, 64, 0.125f, false, false},
-    {70, 40, 1, 128, 0.09f, false, true},
+    {70, 40, 1, 128, 0.09f, false, true},  {20, 50, 1, 64, 0.1f, false, false},
+    {9, 29, 2, 128, 0.1f, false, false},
 };
 #define SHAPES (int)(sizeof(shapes) / sizeof(shapes[0]))
 

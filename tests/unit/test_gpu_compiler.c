@@ -43,14 +43,15 @@ static void test_options_and_code(void **state)
     struct sora_fault fault = {0};
     struct sora_gpu_compile_params params = params_for(SORA_GPU_AMD, "gfx90a");
     assert_int_equal(sora_gpu_compile(&params, &code, &fault), 0);
-    assert_string_equal(fake->options, "--offload-arch=gfx90a -std=c++17 -O3 ");
+    assert_string_equal(fake->options, "--offload-arch=gfx90a -std=c++17 -O3 -ffp-contract=off "
+                                       "-fno-strict-aliasing ");
     assert_int_equal(fake->headers, 1);
     assert_int_equal(code.size, 100);
     assert_int_equal(code.data[99], 'c');
     sora_bytes_fini(&code);
     params = params_for(SORA_GPU_NVIDIA, "sm_75");
     assert_int_equal(sora_gpu_compile(&params, &code, &fault), 0);
-    assert_string_equal(fake->options, "--gpu-architecture=sm_75 --std=c++17 ");
+    assert_string_equal(fake->options, "--gpu-architecture=sm_75 --std=c++17 --fmad=false ");
     sora_bytes_fini(&code);
     assert_int_equal(fake->live_programs, 0);
 }
