@@ -20,15 +20,41 @@ struct sora_weights {
     const struct sora_checkpoint *checkpoint;
     struct sora_device *device;
     struct sora_buffer **buffers; /* per file */
+    size_t *skips;                /* per file: bytes at its start that are not in the buffer */
     struct weight_copy *copies;   /* per entry */
 };
 
-/* Bytes from the start of the entry's file. */
+/* Bytes from the start of the entry's buffer. */
 static size_t entry_offset(const struct sora_weights *weights,
                            const struct sora_checkpoint_entry *entry)
 {
     struct sora_checkpoint_file file = sora_checkpoint_file(weights->checkpoint, entry->file);
-    return (size_t)((const char *)entry->data - (const char *)file.data);
+    return (size_t)((const char *)entry->data - (const char *)file.data) -
+           weights->skips[entry->file];
+}
+
+/* Tensors lie behind a head of any length. A device that copies the file gets it from there on that
+ * the first tensor is aligned, and with it all whose sizes are round: its loads are wider then. */
+static void align_files(struct sora_weights *weights)
+{
+    const size_t alignment = 64;
+    struct sora_device_caps caps;
+    sora_device_caps(weights->device, &caps);
+    if (caps.host_memory)
+        return;
+    for (int i = 0; i < sora_checkpoint_file_count(weights->checkpoint); i++)
+        weights->skips[i] = sora_checkpoint_file(weights->checkpoint, i).size;
+    for (int i = 0; i < sora_checkpoint_count(weights->checkpoint); i++) {
+        const struct sora_checkpoint_entry *entry = sora_checkpoint_at(weights->checkpoint, i);
+        struct sora_checkpoint_file file = sora_checkpoint_file(weights->checkpoint, entry->file);
+        size_t begin = (size_t)((const char *)entry->data - (const char *)file.data);
+        if (begin < weights->skips[entry->file])
+            weights->skips[entry->file] = begin;
+    }
+    for (int i = 0; i < sora_checkpoint_file_count(weights->checkpoint); i++) {
+        bool has_tensors = weights->skips[i] < sora_checkpoint_file(weights->checkpoint, i).size;
+        weights->skips[i] = has_tensors ? weights->skips[i] % alignment : 0;
+    }
 }
 
 static bool dtype_is_weight(enum sora_dtype dtype)
@@ -40,7 +66,9 @@ static int import_files(struct sora_weights *weights, struct sora_fault *fault)
 {
     for (int i = 0; i < sora_checkpoint_file_count(weights->checkpoint); i++) {
         struct sora_checkpoint_file file = sora_checkpoint_file(weights->checkpoint, i);
-        int rc = sora_buffer_import(weights->device, file.data, file.size, &weights->buffers[i]);
+        size_t skip = weights->skips[i];
+        int rc = sora_buffer_import(weights->device, (const char *)file.data + skip,
+                                    file.size - skip, &weights->buffers[i]);
         if (rc)
             return sora_fault_set(fault, rc, "%s: %zu bytes do not go onto the device: %s",
                                   sora_path_tail(file.path), file.size, sora_error_text(rc));
@@ -72,8 +100,10 @@ static int weights_fill(struct sora_weights *weights, struct sora_fault *fault)
     size_t file_count = (size_t)sora_checkpoint_file_count(weights->checkpoint);
     weights->buffers = calloc(file_count, sizeof(struct sora_buffer *));
     weights->copies = calloc(count + 1, sizeof(*weights->copies));
-    if (!weights->buffers || !weights->copies)
+    weights->skips = calloc(file_count, sizeof(*weights->skips));
+    if (!weights->buffers || !weights->copies || !weights->skips)
         return sora_fault_set(fault, SORA_E_MEMORY, "weights: out of memory");
+    align_files(weights);
     int rc = import_files(weights, fault);
     for (int i = 0; !rc && i < (int)count; i++)
         rc = copy_entry(weights, i, fault);
@@ -110,6 +140,7 @@ void sora_weights_destroy(struct sora_weights **weights)
         sora_buffer_destroy(&(*weights)->buffers[i]);
     free((*weights)->copies);
     free((*weights)->buffers);
+    free((*weights)->skips);
     free(*weights);
     *weights = NULL;
 }

@@ -5,6 +5,7 @@
 #include "tests/unit/fake_gpu.h"
 
 #include "hip/gpu/compiler.h"
+#include "hip/gpu/images.h"
 
 #include <stdio.h>
 
@@ -115,12 +116,37 @@ static void test_real_compiler(void **state)
     refused(&params, SORA_E_UNSUPPORTED, "nvrtc does not compile the kernels for sm_10");
 }
 
+/* What a card without embedded code gets: the kernels' source as the build carries it. */
+static void test_kernels_compile(void **state)
+{
+    (void)state;
+    const struct sora_gpu_compile_params params = {
+        .vendor = SORA_GPU_NVIDIA,
+        .arch = "sm_90",
+        .sources = sora_gpu_sources,
+        .source_count = sora_gpu_source_count,
+    };
+    struct sora_bytes code;
+    struct sora_fault fault = {0};
+    int error = sora_gpu_compile(&params, &code, &fault);
+    if (error == SORA_E_NOT_FOUND) {
+        print_message("skipped: %s\n", fault.text);
+        skip();
+    }
+    if (error)
+        fail_msg("%s", fault.text);
+    print_message("kernels for sm_90: %zu bytes\n", code.size);
+    assert_memory_equal(code.data, "\177ELF", 4);
+    sora_bytes_fini(&code);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_options_and_code),
         cmocka_unit_test(test_refusals),
         cmocka_unit_test(test_real_compiler),
+        cmocka_unit_test(test_kernels_compile),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -9,6 +9,7 @@
 #include "hip/cpu/cpu.h"
 #include "hip/gpu/emulated.h"
 #include "hip/gpu/gpu.h"
+#include "model/checkpoint.h"
 #include "model/vae.h"
 
 #define EXACT_TOLERANCE 1e-5
@@ -58,6 +59,40 @@ static void test_forward_f32(void **state)
     (void)state;
     for (int kind = 0; kind < SORA_EMULATOR_MODULES; kind++)
         forward_test(models[kind % MODELS], kind, SORA_GPU_F32);
+}
+
+/* Weights reach the card aligned, whatever the length of their file's head. */
+static void test_weights_are_aligned(void **state)
+{
+    (void)state;
+    struct sora_fault fault = {0};
+    for (int i = 0; i < MODELS; i++) {
+        char dir[256];
+        struct sora_checkpoint *checkpoint = NULL;
+        struct sora_weights *weights = NULL;
+        struct sora_stream *stream = NULL;
+        struct sora_device *device = emulated(0, SORA_GPU_BF16);
+        snprintf(dir, sizeof(dir), GOLDEN_ROOT "/models/%s/transformer", models[i]);
+        assert_int_equal(sora_checkpoint_open(dir, &checkpoint, &fault), 0);
+        assert_int_equal(sora_weights_create(checkpoint, device, &weights, &fault), 0);
+        assert_int_equal(sora_stream_create(device, &stream), 0);
+        for (int k = 0; k < sora_checkpoint_count(checkpoint); k++) {
+            const struct sora_checkpoint_entry *entry = sora_checkpoint_at(checkpoint, k);
+            struct sora_tensor tensor;
+            assert_int_equal(sora_weights_get(weights, entry->rank, entry->shape, &tensor, &fault,
+                                              "%s", entry->name),
+                             0);
+            assert_int_equal(tensor.offset % 16, 0);
+            void *data = malloc(entry->size);
+            assert_int_equal(sora_tensor_download(stream, &tensor, data), 0);
+            assert_memory_equal(data, entry->data, entry->size);
+            free(data);
+        }
+        sora_stream_destroy(&stream);
+        sora_weights_destroy(&weights);
+        sora_checkpoint_destroy(&checkpoint);
+        sora_device_destroy(&device);
+    }
 }
 
 /* ---- the VAE's decoder: a shot's first two latents, 5 frames ---- */
@@ -125,6 +160,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_forward_f32, scratch_setup, scratch_teardown),
         cmocka_unit_test_setup_teardown(test_forward_bf16, scratch_setup, scratch_teardown),
+        cmocka_unit_test(test_weights_are_aligned),
         cmocka_unit_test(test_decode),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
