@@ -67,6 +67,8 @@ class Job:
     def __init__(self, options, seconds, extra=()):
         self.arguments = ["--prompt", options.prompt, "--seconds", str(seconds), "--seed", "3",
                           *extra]
+        if options.steps:
+            self.arguments += ["--steps", str(options.steps)]
 
     def run(self, farm, extra=()):
         started = time.monotonic()
@@ -177,6 +179,8 @@ def halo(options):
         with Farm(options.build, options.model, 2) as farm:
             job, found, _ = Job(options, options.seconds, extra).run(farm)
             plan = farm.home.json("plan", *Job(options, options.seconds, extra).arguments)
+            for node in farm.nodes:  # an owner counts up when it is released
+                node.wait(lambda node=node: "halos sent" in node.log(), 30, "the count")
             logs = "".join(node.log() for node in farm.nodes)
             sent = sum(int(value) for value in re.findall(r"even_bytes=(\d+)", logs))
             with open(os.path.join(options.model, "vae/config.json"), encoding="utf-8") as file:
@@ -218,6 +222,7 @@ def main():
     parser.add_argument("--home-kills", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--steps", type=int)
     parser.add_argument("--json")
     options = parser.parse_args()
     results = {}
