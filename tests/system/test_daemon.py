@@ -118,7 +118,7 @@ class Start(Folder):
     def test_bad_input_is_one_line_and_status_2(self):
         with open(self.path("sorad.yaml"), "w", encoding="utf-8") as file:
             file.write("contrl_port: 9000\n")
-        for options, says in ((["--config", self.path("sorad.yaml")], "control-port"),
+        for options, says in ((["--config", self.path("sorad.yaml")], "control_port"),
                               (["--config", self.path("none.yaml")], "none.yaml"),
                               (["--hours", "9 to 5"], "19:00-08:00"),
                               (["--lisen", "127.0.0.1"], "--listen"),

@@ -90,7 +90,7 @@ static void unknown_keys_suggest_the_nearest(void **state)
     (void)state;
     write_file("sorafarm/sorad.yaml", "contrl_port: 9000\n");
     assert_int_equal(load(NULL, NULL, NULL, NULL), SORA_E_INVALID);
-    assert_non_null(strstr(fault.text, "control-port"));
+    assert_non_null(strstr(fault.text, "control_port"));
     sora_config_fini(&config);
     fault = (struct sora_fault){0};
     assert_int_equal(load("--lisen=0.0.0.0", NULL, NULL, NULL), SORA_E_INVALID);

@@ -63,6 +63,16 @@ def peak_memory(pid):
     return 0
 
 
+def cpu_seconds(pid):
+    """Of the process and of children that it has waited for."""
+    try:
+        with open(f"/proc/{pid}/stat", encoding="ascii") as file:
+            words = file.read().rsplit(")", 1)[1].split()
+        return sum(int(word) for word in words[11:15]) / os.sysconf("SC_CLK_TCK")
+    except OSError:
+        return 0
+
+
 class Job:
     def __init__(self, options, seconds, extra=()):
         self.arguments = ["--prompt", options.prompt, "--seconds", str(seconds), "--seed", "3",
@@ -165,10 +175,13 @@ def memory(options):
                             f"{node.name}/{pid}", 0)
                 time.sleep(1)
             farm.home.wait_done(job)
-            result[seconds] = {"wall": time.monotonic() - started,
+            cpu = sum(cpu_seconds(pid) for node in farm.nodes
+                      for pid in [node.process.pid] + children(node.process.pid))
+            result[seconds] = {"wall": time.monotonic() - started, "cpu": cpu,
                                "peaks_mib": sorted(round(v) for v in peaks.values())}
             print(seconds, result[seconds], flush=True)
-    result["cost"] = result[600]["wall"] / result[60]["wall"]
+    result["cost_cpu"] = result[600]["cpu"] / result[60]["cpu"]
+    result["cost_wall"] = result[600]["wall"] / result[60]["wall"]
     return result
 
 
