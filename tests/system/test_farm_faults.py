@@ -75,7 +75,21 @@ class FaultTest(unittest.TestCase):
 
 
 def program(name, *arguments, **options):
-    return subprocess.run([os.path.join(BUILD, "bin", name), *arguments], stdin=subprocess.DEVNULL,
+    folder = os.path.join(BUILD, "bin")
+    if "user" in options:  # who may not look into the folder of the build
+        folder = tempfile.mkdtemp(prefix="sora-bin-")
+        os.chmod(folder, 0o755)
+        for file in ("sorad", "soractl", "sora-worker"):
+            shutil.copy(os.path.join(BUILD, "bin", file), folder)
+    try:
+        return run_program(os.path.join(folder, name), *arguments, **options)
+    finally:
+        if "user" in options:
+            shutil.rmtree(folder)
+
+
+def run_program(path, *arguments, **options):
+    return subprocess.run([path, *arguments], stdin=subprocess.DEVNULL,
                           stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=60,
                           env={"PATH": os.environ["PATH"], "HOME": "/nonexistent"}, **options)
 
