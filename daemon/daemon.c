@@ -273,7 +273,8 @@ static void wait_for(struct sora_daemon *daemon, sora_time deadline, int wake_fd
     count += sora_link_poll(daemon->link, items + count);
     count += sora_door_poll(&daemon->door, items + count);
     count += parts_poll(daemon->parts, items + count);
-    sora_time wait = deadline - sora_clock_now();
+    sora_time now = sora_clock_now();
+    sora_time wait = deadline > now ? deadline - now : 0; /* a deadline may be INT64_MIN: at once */
     int wait_ms = wait <= 0 ? 0
                   : wait > 60 * SORA_TIME_SECOND
                       ? 60000

@@ -270,7 +270,7 @@ class Farm(Folder):
             self.assertTrue(wait_until(lambda: "shard begins" in heath.log()), brook.log())
             self.assertEqual(heath.end(signal.SIGTERM), 0)
             self.assertIn("draining", heath.log())
-            self.assertEqual(submit.wait(120), 0, brook.log())
+            self.assertEqual(submit.wait(400), 0, brook.log())
         with open(video, "rb") as file:
             self.assertEqual(file.read(8)[4:], b"ftyp")
 
