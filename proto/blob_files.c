@@ -96,14 +96,14 @@ int sora_blob_files_put(struct sora_blob_files *files, const char *path, const v
     return rc;
 }
 
-/* Read-only and on disk. */
+/* Read-only, for the owner alone, and on disk. */
 static int settle(const char *path, struct sora_fault *fault)
 {
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
     if (fd < 0)
         return write_fault(fault, errno, path);
     int rc = SORA_OK;
-    if (fchmod(fd, 0444) != 0 || fsync(fd) != 0)
+    if (fchmod(fd, 0400) != 0 || fsync(fd) != 0)
         rc = write_fault(fault, errno, path);
     close(fd);
     return rc;
@@ -112,7 +112,7 @@ static int settle(const char *path, struct sora_fault *fault)
 /* The folder of an object, made durable when it is new. */
 static int make_folder(struct sora_blob_files *files, const char *folder, struct sora_fault *fault)
 {
-    if (mkdir(folder, 0777) == 0)
+    if (mkdir(folder, 0700) == 0)
         return sync_folder(files->objects, fault);
     return errno == EEXIST ? SORA_OK : write_fault(fault, errno, folder);
 }

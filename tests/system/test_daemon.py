@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 """sorad as its owner meets it: start, refusals, signals, and farms of two and three daemons.
 
-Usage: test_daemon.py SORAD SORACTL
+Usage: test_daemon.py SORAD SORACTL [TEST...]
 Loopback, free ports, temporary folders; Python's standard library only.
 """
+import glob
 import os
 import re
 import shutil
@@ -176,8 +177,10 @@ class Alone(Folder):
         self.assertRegex(done.stdout, r"(?m)^ok +door ")
         self.assertRegex(done.stdout, r"(?m)^ok +keys ")
 
-    def test_credentials_are_the_owners_alone(self):
+    def test_its_state_is_the_owners_alone(self):
         daemon = self.daemon("brook")
+        blobs = os.path.join(daemon.state, "**", "[0-9a-f]" * 64)
+        self.assertTrue(wait_until(lambda: glob.glob(blobs, recursive=True)))  # mini's manifest
         for folder, _, files in os.walk(daemon.state):
             self.assertEqual(os.stat(folder).st_mode & 0o77, 0, folder)
             for name in files:
@@ -276,4 +279,4 @@ class Farm(Folder):
 
 
 if __name__ == "__main__":
-    unittest.main(argv=sys.argv[:1], verbosity=2)
+    unittest.main(argv=sys.argv[:1] + sys.argv[3:], verbosity=2)

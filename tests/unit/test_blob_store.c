@@ -130,7 +130,7 @@ static void blobs_are_stored_and_survive(void **state)
     assert_int_equal(sora_blob_store_bytes(store), 3);
     struct stat status;
     assert_int_equal(stat(path_of(&abc), &status), 0);
-    assert_int_equal(status.st_mode & 0777, 0444);
+    assert_int_equal(status.st_mode & 0777, 0400);
     close_store();
 
     open_store(0);
