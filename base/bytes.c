@@ -89,3 +89,15 @@ void sora_bytes_clear(struct sora_bytes *bytes)
     if (bytes->data)
         bytes->data[0] = 0;
 }
+
+const char *sora_hex(const void *data, size_t size, char *out)
+{
+    static const char digits[] = "0123456789abcdef";
+    const unsigned char *from = data;
+    for (size_t i = 0; i < size; i++) {
+        out[2 * i] = digits[from[i] >> 4];
+        out[2 * i + 1] = digits[from[i] & 15];
+    }
+    out[2 * size] = '\0';
+    return out;
+}

@@ -43,4 +43,8 @@ void sora_bytes_commit(struct sora_bytes *bytes, size_t size);
 /* Forgets the content and keeps the memory. */
 void sora_bytes_clear(struct sora_bytes *bytes);
 
+/* Writes `size` bytes at `data` as 2 * size lower-case hexadecimal digits and a NUL. Returns out.
+ */
+const char *sora_hex(const void *data, size_t size, char *out);
+
 #endif

@@ -333,6 +333,15 @@ int sora_job_plan_make(const struct sora_job_ask *ask, const struct sora_model_f
     return 0;
 }
 
+void sora_job_frame_rate(double fps, int32_t *out_number, int32_t *out_divisor)
+{
+    double rounded = floor(fps + 0.5);
+    bool whole = fabs(fps - rounded) < 1e-9;
+    bool ntsc = !whole && fabs(fps - rounded * 1000 / 1001) < 0.005;
+    *out_divisor = whole ? 1 : ntsc ? 1001 : 1000;
+    *out_number = whole ? (int32_t)rounded : (int32_t)floor((ntsc ? rounded : fps) * 1000 + 0.5);
+}
+
 int32_t sora_job_plan_window_text(const struct sora_job_plan *plan, int32_t take,
                                   const struct sora_window *window)
 {

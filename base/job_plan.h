@@ -109,6 +109,10 @@ int sora_job_plan_make(const struct sora_job_ask *ask, const struct sora_model_f
                        struct sora_job_plan *out_plan, struct sora_job_notes *out_notes,
                        struct sora_fault *fault);
 
+/* Frames per second as a fraction: n/1, n/1001 for the rates of NTSC (within 0.005), else
+ * thousandths. */
+void sora_job_frame_rate(double fps, int32_t *out_number, int32_t *out_divisor);
+
 /* The text (index into plan->texts) of a window of a take: that of the middle of its payload. */
 int32_t sora_job_plan_window_text(const struct sora_job_plan *plan, int32_t take,
                                   const struct sora_window *window);

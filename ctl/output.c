@@ -1,9 +1,10 @@
 /* Words, times and JSON. */
 #include "ctl/output.h"
+#include "base/bytes.h"
+#include "base/clock.h"
 
 #include <inttypes.h>
 #include <string.h>
-#include <time.h>
 
 static const char *const job_states[] = {"queued", "text",   "placing",   "running", "assembling",
                                          "done",   "failed", "cancelled", "paused"};
@@ -46,10 +47,7 @@ const char *sora_output_hex(const ProtobufCBinaryData *data, size_t bytes,
     size_t count = data->len < bytes ? data->len : bytes;
     if (count > (SORA_ID_TEXT_SIZE - 1) / 2)
         count = (SORA_ID_TEXT_SIZE - 1) / 2;
-    for (size_t i = 0; i < count; i++)
-        snprintf(out + 2 * i, 3, "%02x", data->data[i]);
-    out[2 * count] = '\0';
-    return out;
+    return sora_hex(data->data, count, out);
 }
 
 const char *sora_output_job(const ProtobufCBinaryData *job, char out[SORA_ID_TEXT_SIZE])
@@ -79,16 +77,9 @@ const char *sora_output_bytes(uint64_t bytes, char out[SORA_TEXT_SIZE])
     return out;
 }
 
-uint64_t sora_output_wall_ms(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_REALTIME, &now);
-    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
-}
-
 const char *sora_output_ago(uint64_t wall_ms, char out[SORA_TEXT_SIZE])
 {
-    uint64_t now = sora_output_wall_ms();
+    uint64_t now = sora_clock_wall_ms();
     uint64_t seconds = now > wall_ms ? (now - wall_ms) / 1000 : 0;
     if (wall_ms == 0)
         snprintf(out, SORA_TEXT_SIZE, "never");

@@ -22,7 +22,6 @@ const char *sora_output_job(const ProtobufCBinaryData *job, char out[SORA_ID_TEX
 const char *sora_output_time(double seconds, char out[SORA_TEXT_SIZE]);  /* "1:05", "1:02:03" */
 const char *sora_output_bytes(uint64_t bytes, char out[SORA_TEXT_SIZE]); /* "6.1 GB" */
 const char *sora_output_ago(uint64_t wall_ms, char out[SORA_TEXT_SIZE]); /* "5 min ago", "never" */
-uint64_t sora_output_wall_ms(void);
 
 const char *sora_output_job_state(int state);
 const char *sora_output_shard_state(int state);

@@ -1,6 +1,7 @@
 /* Options to JobSpec. */
 #include "ctl/spec.h"
 
+#include "base/clock.h"
 #include "ctl/output.h"
 #include "proto/envelope.h"
 
@@ -120,7 +121,7 @@ static void put_rest(const struct sora_ctl_options *options, struct sora_spec *s
     wire->overlap = count_or_zero(job->overlap);
     wire->priority = options->priority == SORA_SETTING_INT_UNSET ? 0 : (int32_t)options->priority;
     wire->visibility = FARM__VISIBILITY__VISIBILITY_PRIVATE;
-    wire->wall_created_ms = sora_output_wall_ms();
+    wire->wall_created_ms = sora_clock_wall_ms();
     put_output(options, &spec->output);
     wire->output = &spec->output;
 }
@@ -150,7 +151,7 @@ static int submit_packed(struct sora_client *client, const void *payload, size_t
         .certificate = sora_client_certificate(client),
         .domain = SORA_DOMAIN_SUBMIT,
         .audience = sora_client_server(client)->node,
-        .wall_expires_ms = sora_output_wall_ms() + SUBMIT_LIFETIME_MS,
+        .wall_expires_ms = sora_clock_wall_ms() + SUBMIT_LIFETIME_MS,
         .payload = payload,
         .payload_size = size,
     };

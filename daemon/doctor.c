@@ -2,6 +2,7 @@
  * `soractl doctor`: what could be wrong with this daemon, each check with a sentence that says what
  * was found and, when it is bad, what to do. The answer waits for the test of the door.
  */
+#include "base/clock.h"
 #include "daemon/daemon_parts.h"
 
 #include <inttypes.h>
@@ -82,7 +83,7 @@ static void check_keys(struct sora_daemon *daemon, struct report *report)
             bad);
     else
         add(report, "keys", true, "only their owner may read them");
-    uint64_t wall_now_ms = sora_wall_now_ms(), ends = daemon->self.identity.wall_not_after_ms;
+    uint64_t wall_now_ms = sora_clock_wall_ms(), ends = daemon->self.identity.wall_not_after_ms;
     bool valid = sora_trust_check(daemon->trust, &daemon->self.identity, 0, wall_now_ms, NULL) == 0;
     add(report, "certificate", valid,
         valid ? "of studio %s, %" PRIu64 " days left"
@@ -95,7 +96,7 @@ static void check_clock(struct report *report)
     struct timex state = {.modes = 0};
     int status = adjtimex(&state);
     /* Certificates of 2026 exist, so a clock before that is wrong. */
-    bool plausible = sora_wall_now_ms() > UINT64_C(1767225600000);
+    bool plausible = sora_clock_wall_ms() > UINT64_C(1767225600000);
     if (!plausible)
         add(report, "clock", false,
             "this machine's date is wrong; set it, certificates depend on "

@@ -3,6 +3,7 @@
  * changes. One change is written at a time; it is answered, and takes effect where it adds rights,
  * once it is on disk. A revocation takes effect at once.
  */
+#include "base/clock.h"
 #include "base/log.h"
 #include "daemon/daemon_parts.h"
 
@@ -205,7 +206,7 @@ static int fill_invite(struct sora_daemon *daemon, const Farm__FarmInvite *reque
         return sora_fault_set(fault, SORA_E_LIMIT, "an invite has 1 to 255 uses, not %u",
                               request->uses);
     *invite = (struct sora_invite){
-        .wall_expires_ms = sora_wall_now_ms() + request->lifetime_s * 1000,
+        .wall_expires_ms = sora_clock_wall_ms() + request->lifetime_s * 1000,
         .roles = (uint8_t)(request->roles ? request->roles : SORA_ROLE_NODE | SORA_ROLE_SCHEDULER),
         .uses = (uint8_t)request->uses,
         .endpoint_count = peers_own_places(daemon, listening, places)};
@@ -227,7 +228,7 @@ static int farm_invite(struct sora_daemon *daemon, const struct sora_origin *ori
         return rc;
     rc = fill_invite(daemon, request, &change->invite, fault);
     if (rc == SORA_OK) {
-        rc = sora_invites_add(daemon->invites, &change->invite, sora_wall_now_ms(), fault);
+        rc = sora_invites_add(daemon->invites, &change->invite, sora_clock_wall_ms(), fault);
         added = rc == SORA_OK;
     }
     if (added) {
@@ -267,7 +268,7 @@ static int revoke_now(struct sora_daemon *daemon, const struct sora_identity *me
                               "there",
                               member->studio);
     sora_bytes_init(&bytes, 1 << 16);
-    int rc = sora_issued_revoke(&daemon->issued, root, daemon->trust, member, sora_wall_now_ms(),
+    int rc = sora_issued_revoke(&daemon->issued, root, daemon->trust, member, sora_clock_wall_ms(),
                                 &bytes, fault);
     if (rc == SORA_OK)
         rc = sora_message_decode_as(&farm__revocation__descriptor, bytes.data, bytes.size, true,

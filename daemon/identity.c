@@ -1,18 +1,11 @@
 /* Keys and certificates of this daemon: loaded, made on first start, renewed. */
 #include "daemon/identity.h"
 
+#include "base/clock.h"
 #include "base/log.h"
 
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
-
-uint64_t sora_wall_now_ms(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_REALTIME, &now);
-    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
-}
 
 /* ---- keys ---- */
 
@@ -68,7 +61,7 @@ static int issue_like(const struct sora_key *root, const struct sora_identity *l
                       struct sora_certificate *out_certificate, struct sora_fault *fault)
 {
     struct sora_identity wanted = *like;
-    wanted.wall_not_after_ms = sora_wall_now_ms() + SORA_CERTIFICATE_LIFETIME_MS;
+    wanted.wall_not_after_ms = sora_clock_wall_ms() + SORA_CERTIFICATE_LIFETIME_MS;
     return sora_certificate_issue(root, &wanted, out_certificate, fault);
 }
 
@@ -150,7 +143,7 @@ static int read_certificate(const struct sora_state *state, const char *name,
 static bool is_stale(const struct sora_self *self, const struct sora_self_params *params)
 {
     return self->identity.roles != params->roles || strcmp(self->identity.name, params->name) ||
-           self->identity.wall_not_after_ms < sora_wall_now_ms() + SORA_RENEW_MS;
+           self->identity.wall_not_after_ms < sora_clock_wall_ms() + SORA_RENEW_MS;
 }
 
 static int make_own(const struct sora_self_params *params, struct sora_self *self,

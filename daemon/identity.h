@@ -15,9 +15,6 @@
 /* Certificates are made anew when less than this is left. */
 #define SORA_RENEW_MS ((uint64_t)30 * 86400 * 1000)
 
-/* Wall clock, Unix milliseconds. */
-uint64_t sora_wall_now_ms(void);
-
 /* Read freely; parts keep pointers to the keys and to `certificate`, whose content changes. */
 struct sora_self {
     struct sora_key *sign, *curve;

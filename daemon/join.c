@@ -3,6 +3,7 @@
  * members, and only then answers. The guest tries the endpoints of the code in turn, checks the
  * reply, writes its certificate, and only then tells its user.
  */
+#include "base/clock.h"
 #include "base/log.h"
 #include "daemon/daemon_parts.h"
 
@@ -56,12 +57,12 @@ static int issue_guest(struct sora_daemon *daemon, const Farm__JoinRequest *requ
     memcpy(wanted.curve, request->curve_public.data, sizeof(wanted.curve));
     memcpy(wanted.studio, daemon->self.identity.studio, sizeof(wanted.studio));
     guest_name(daemon, request, wanted.name);
-    wanted.wall_not_after_ms = sora_wall_now_ms() + SORA_CERTIFICATE_LIFETIME_MS;
+    wanted.wall_not_after_ms = sora_clock_wall_ms() + SORA_CERTIFICATE_LIFETIME_MS;
     int rc = sora_certificate_issue(root, &wanted, &change->certificate, fault);
     if (rc == SORA_OK)
         rc = sora_certificate_read(&change->certificate, &change->identity, fault);
     if (rc == SORA_OK)
-        rc = sora_issued_add(&daemon->issued, &change->certificate, sora_wall_now_ms());
+        rc = sora_issued_add(&daemon->issued, &change->certificate, sora_clock_wall_ms());
     if (rc == SORA_OK)
         sora_invites_prove(daemon->invites, grant, request, &change->certificate, change->proof);
     return rc;
@@ -133,8 +134,8 @@ static int take_guest(struct sora_daemon *daemon, const struct sora_link_event *
     if (rc == SORA_OK) {
         change->daemon = daemon;
         change->late = (struct sora_late){event->peer, event->message->id};
-        rc = sora_invites_redeem(daemon->invites, request, event->curve, sora_wall_now_ms(), &grant,
-                                 fault);
+        rc = sora_invites_redeem(daemon->invites, request, event->curve, sora_clock_wall_ms(),
+                                 &grant, fault);
     }
     if (rc == SORA_OK)
         rc = issue_guest(daemon, request, &grant, change, fault);
@@ -210,7 +211,7 @@ static int check_join(struct sora_daemon *daemon, const char *code, struct sora_
     if (same && sora_self_root(&daemon->self))
         return sora_fault_set(fault, SORA_E_INVALID, "this node holds the key of studio %s already",
                               daemon->self.identity.studio);
-    if (sora_invite_expired(&joining->invite, sora_wall_now_ms()))
+    if (sora_invite_expired(&joining->invite, sora_clock_wall_ms()))
         return sora_fault_set(fault, SORA_E_DENIED, "the invite has expired; ask for a new one");
     if (others > 0 && !same)
         return sora_fault_set(fault, SORA_E_BUSY,

@@ -1,5 +1,6 @@
 /* The table of members; between it and Farm__Members. */
 #include "daemon/members.h"
+#include "base/bytes.h"
 
 #include <ctype.h>
 #include <stdio.h>
@@ -38,8 +39,7 @@ static bool starts_with(const unsigned char node[SORA_NODE_ID_SIZE], const char 
     size_t length = strlen(digits);
     if (length < HEX_MIN || length >= sizeof(text))
         return false;
-    for (int i = 0; i < SORA_NODE_ID_SIZE; i++)
-        snprintf(text + 2 * i, 3, "%02x", node[i]);
+    sora_hex(node, SORA_NODE_ID_SIZE, text);
     for (size_t i = 0; i < length; i++) {
         if (text[i] != tolower((unsigned char)digits[i]))
             return false;

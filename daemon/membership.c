@@ -3,6 +3,7 @@
  * ended, renewed, told on. Whatever arrives is verified against the trusted roots first, so members
  * only carry certificates and lists, and vouch for nothing.
  */
+#include "base/clock.h"
 #include "base/log.h"
 #include "daemon/daemon_parts.h"
 
@@ -104,7 +105,8 @@ static int load_issued(struct sora_daemon *daemon, struct sora_fault *fault)
     struct sora_bytes bytes;
     int rc = read_file(daemon, "issued", &bytes, fault);
     if (rc == SORA_OK && bytes.size > 0)
-        rc = sora_issued_unpack(&daemon->issued, bytes.data, bytes.size, sora_wall_now_ms(), fault);
+        rc = sora_issued_unpack(&daemon->issued, bytes.data, bytes.size, sora_clock_wall_ms(),
+                                fault);
     sora_bytes_fini(&bytes);
     return rc;
 }
@@ -190,7 +192,7 @@ static void expel(struct sora_daemon *daemon, struct sora_member *member, const 
 
 void membership_sweep(struct sora_daemon *daemon, sora_time now)
 {
-    uint64_t wall_now_ms = sora_wall_now_ms();
+    uint64_t wall_now_ms = sora_clock_wall_ms();
     daemon->sweep_at = now + SWEEP_SECONDS * SORA_TIME_SECOND;
     for (int i = 0; i < daemon->members.count; i++) {
         struct sora_member *member = &daemon->members.rows[i];
@@ -272,7 +274,7 @@ static bool merge_certificates(struct sora_daemon *daemon, const Farm__Members *
         struct sora_identity identity;
         bool news = false;
         if (sora_certificate_get(told->certificates[i], &certificate, NULL) != SORA_OK ||
-            sora_trust_verify(daemon->trust, &certificate, 0, sora_wall_now_ms(), &identity,
+            sora_trust_verify(daemon->trust, &certificate, 0, sora_clock_wall_ms(), &identity,
                               NULL) != SORA_OK)
             continue; /* of another studio, revoked or past its date: none of ours */
         if (is_self(daemon, identity.node))
@@ -365,7 +367,7 @@ void membership_spread(struct sora_daemon *daemon)
  * were. The old ones stay in `issued`, so that a revocation names them too. */
 static bool renew_members(struct sora_daemon *daemon, const struct sora_key *root, sora_time now)
 {
-    uint64_t wall_now_ms = sora_wall_now_ms();
+    uint64_t wall_now_ms = sora_clock_wall_ms();
     bool renewed = false;
     for (int i = 0; i < daemon->members.count; i++) {
         struct sora_identity identity = daemon->members.rows[i].identity;
@@ -388,7 +390,7 @@ static bool renew_members(struct sora_daemon *daemon, const struct sora_key *roo
 static void renew(struct sora_daemon *daemon, sora_time now)
 {
     const struct sora_key *root = sora_self_root(&daemon->self);
-    uint64_t wall_soon_ms = sora_wall_now_ms() + SORA_RENEW_MS;
+    uint64_t wall_soon_ms = sora_clock_wall_ms() + SORA_RENEW_MS;
     struct sora_certificate fresh;
     struct sora_identity identity;
     if (root && daemon->self.identity.wall_not_after_ms < wall_soon_ms &&
@@ -416,7 +418,7 @@ void membership_step(struct sora_daemon *daemon, sora_time now)
         membership_sweep(daemon, now);
         renew(daemon, now);
         if (!sora_self_root(&daemon->self) &&
-            daemon->self.identity.wall_not_after_ms < sora_wall_now_ms())
+            daemon->self.identity.wall_not_after_ms < sora_clock_wall_ms())
             sora_log(SORA_LOG_ERROR, "our certificate has expired; join the studio again");
     }
     if (daemon->dirty && !daemon->saving && !daemon->changing)

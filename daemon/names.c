@@ -1,5 +1,6 @@
 /* Names of invites, as a small text. */
 #include "daemon/names.h"
+#include "base/bytes.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -30,10 +31,9 @@ int sora_names_pack(const struct sora_names *names, struct sora_bytes *bytes)
 {
     int rc = 0;
     for (int i = 0; i < names->count && rc == 0; i++) {
-        for (int k = 0; k < 16 && rc == 0; k++)
-            rc = sora_bytes_format(bytes, "%02x", names->rows[i].id[k]);
-        if (rc == 0)
-            rc = sora_bytes_format(bytes, " %s\n", names->rows[i].name);
+        char id[2 * sizeof(names->rows[i].id) + 1];
+        sora_hex(names->rows[i].id, sizeof(names->rows[i].id), id);
+        rc = sora_bytes_format(bytes, "%s %s\n", id, names->rows[i].name);
     }
     return rc;
 }

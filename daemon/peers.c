@@ -4,6 +4,7 @@
  * dialed, the one with the higher node id gives its connection up. Addresses are tried in turn:
  * what members told, what a beacon suggested, what the configuration names.
  */
+#include "base/clock.h"
 #include "base/log.h"
 #include "daemon/daemon_parts.h"
 
@@ -70,7 +71,7 @@ static void take_greeting(struct sora_daemon *daemon, const struct sora_link_eve
     if (event->message && event->message->body_case == FARM__MESSAGE__BODY_HELLO &&
         event->message->hello->certificate &&
         sora_certificate_get(event->message->hello->certificate, &certificate, NULL) == SORA_OK &&
-        sora_trust_verify(daemon->trust, &certificate, 0, sora_wall_now_ms(), &identity, NULL) ==
+        sora_trust_verify(daemon->trust, &certificate, 0, sora_clock_wall_ms(), &identity, NULL) ==
             SORA_OK)
         membership_put(daemon, &certificate, &identity, &changed, now);
 }
@@ -85,7 +86,7 @@ void peers_up(struct sora_daemon *daemon, const struct sora_link_event *event, s
     take_greeting(daemon, event, now);
     struct sora_member *member = sora_members_find(&daemon->members, node);
     if (!member || member->out ||
-        sora_trust_check(daemon->trust, &member->identity, 0, sora_wall_now_ms(), &fault)) {
+        sora_trust_check(daemon->trust, &member->identity, 0, sora_clock_wall_ms(), &fault)) {
         sora_log(SORA_LOG_WARN, "a connection was refused: %s",
                  fault.text[0] ? fault.text : "no member");
         sora_link_dismiss(daemon->link, node);

@@ -4,6 +4,8 @@
  */
 #include "node/agent_calls.h"
 
+#include "base/bytes.h"
+#include "base/clock.h"
 #include "base/log.h"
 
 #include <stdio.h>
@@ -23,7 +25,7 @@ ProtobufCBinaryData agent_bytes(const void *data, size_t size)
 
 const char *agent_job_text(const struct agent_task *task, char out[9])
 {
-    snprintf(out, 9, "%02x%02x%02x%02x", task->job[0], task->job[1], task->job[2], task->job[3]);
+    sora_hex(task->job, 4, out);
     return out;
 }
 

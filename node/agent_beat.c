@@ -1,12 +1,12 @@
 /* Beats: what the node says of itself once a second, and to whom. */
 #include "node/agent_calls.h"
 
+#include "base/clock.h"
 #include "base/log.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #define SPEEDS_SHOWN ((int)(sizeof(((struct agent_advert *)0)->speeds[0]) / sizeof(Farm__Speed)))
 #define MODELS_SHOWN ((int)(sizeof(((struct agent_advert *)0)->models) / sizeof(Farm__Model)))
@@ -53,22 +53,20 @@ void sora_agent_member_left(struct sora_agent *agent, const unsigned char node[S
 
 /* ---- the advert ---- */
 
-static int64_t wall_seconds(void)
+static int minute_now(void)
 {
-    struct timespec at;
-    clock_gettime(CLOCK_REALTIME, &at);
-    return at.tv_sec;
+    return sora_hours_minute((int64_t)(sora_clock_wall_ms() / 1000));
 }
 
 bool agent_device_offered(const struct agent_device *device)
 {
-    return sora_hours_open(&device->hours, sora_hours_minute(wall_seconds()));
+    return sora_hours_open(&device->hours, minute_now());
 }
 
 static Farm__DeviceState device_state(const struct agent_device *device, char *text, size_t size)
 {
     if (!agent_device_offered(device)) {
-        int at = sora_hours_next(&device->hours, sora_hours_minute(wall_seconds()));
+        int at = sora_hours_next(&device->hours, minute_now());
         snprintf(text, size, "off until %02d:%02d", at / 60, at % 60);
         return FARM__DEVICE_STATE__DEVICE_OFF;
     }

@@ -4,12 +4,12 @@
  */
 #include "node/agent_calls.h"
 
+#include "base/clock.h"
 #include "base/log.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #define FIRST_LEASE_MS 15000u /* until the first renewal */
 #define ENVELOPE_MS 60000u
@@ -157,13 +157,6 @@ void agent_refuse_order(struct sora_agent *agent, const struct sora_origin *orig
     give_back(agent, origin, &of, SORA_E_STALE, "no such lease is held here");
 }
 
-static uint64_t wall_ms(void)
-{
-    struct timespec at;
-    clock_gettime(CLOCK_REALTIME, &at);
-    return (uint64_t)at.tv_sec * 1000 + (uint64_t)at.tv_nsec / 1000000;
-}
-
 /* The same body, signed by this node. */
 static void grant(struct sora_agent *agent, const struct sora_origin *origin,
                   const Farm__Envelope *offered, uint32_t lease_ms)
@@ -173,7 +166,7 @@ static void grant(struct sora_agent *agent, const struct sora_origin *origin,
         .certificate = agent->params.certificate,
         .domain = SORA_DOMAIN_LEASE,
         .audience = origin->identity->node,
-        .wall_expires_ms = wall_ms() + (lease_ms > ENVELOPE_MS ? lease_ms : ENVELOPE_MS),
+        .wall_expires_ms = sora_clock_wall_ms() + (lease_ms > ENVELOPE_MS ? lease_ms : ENVELOPE_MS),
         .payload = offered->payload.data,
         .payload_size = offered->payload.len,
     };
@@ -353,7 +346,7 @@ static int open_offer(const struct sora_agent *agent, const struct sora_origin *
                                                 .domain = SORA_DOMAIN_LEASE,
                                                 .node = self,
                                                 .roles = SORA_ROLE_SCHEDULER,
-                                                .wall_now_ms = wall_ms()};
+                                                .wall_now_ms = sora_clock_wall_ms()};
     struct sora_identity signer;
     struct sora_message *message = NULL;
     int rc = sora_envelope_open(wire, &expect, &signer, fault);

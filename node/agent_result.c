@@ -5,9 +5,10 @@
  */
 #include "node/agent_calls.h"
 
+#include "base/bytes.h"
 #include "base/files.h"
+#include "base/job_plan.h"
 
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -100,8 +101,7 @@ void agent_result_path(const struct agent_task *task, const char *what, int32_t 
                        size_t size)
 {
     char job[2 * SORA_JOB_ID_SIZE + 1];
-    for (int i = 0; i < SORA_JOB_ID_SIZE; i++)
-        snprintf(&job[2 * i], 3, "%02x", task->job[i]);
+    sora_hex(task->job, SORA_JOB_ID_SIZE, job);
     snprintf(out, size, "%s/%s-%s-%u-%u-%d", sora_blob_store_incoming(task->agent->params.blobs),
              what, job, task->shard, task->epoch, number);
 }
@@ -214,15 +214,6 @@ void agent_take_checkpoint_stored(struct sora_agent *agent, const struct sora_or
 /* ---- segments ---- */
 
 /* Frames per second as a fraction: whole numbers as they are, others to a thousandth. */
-static void fps_fraction(double fps, int32_t *out_number, int32_t *out_divisor)
-{
-    double rounded = floor(fps + 0.5);
-    bool whole = fabs(fps - rounded) < 1e-9;
-    bool ntsc = !whole && fabs(fps - rounded * 1000 / 1001) < 0.005;
-    *out_divisor = whole ? 1 : ntsc ? 1001 : 1000;
-    *out_number = whole ? (int32_t)rounded : (int32_t)floor((ntsc ? rounded : fps) * 1000 + 0.5);
-}
-
 void agent_decode(struct agent_task *task, const struct sora_shard_action *action)
 {
     const Farm__ShardAssign *order = task->order;
@@ -231,7 +222,7 @@ void agent_decode(struct agent_task *task, const struct sora_shard_action *actio
                                        .frame_width = (int32_t)order->frame_width,
                                        .frame_height = (int32_t)order->frame_height,
                                        .piece_latents = PIECE_LATENTS};
-    fps_fraction(order->fps, &decode.fps, &decode.fps_divisor);
+    sora_job_frame_rate(order->fps, &decode.fps, &decode.fps_divisor);
     char prefix[SORA_FILE_PATH_SIZE];
     agent_result_path(task, "segment", 0, prefix, sizeof(prefix));
     agent_give_halos(task, SORA_SHARD_FINAL, (int32_t)order->schedule->steps);

@@ -2,6 +2,7 @@
 #include "node/render_output.h"
 
 #include "base/files.h"
+#include "base/job_plan.h"
 #include "base/timeline.h"
 #include "media/contact_sheet.h"
 #include "media/picture.h"
@@ -74,15 +75,6 @@ int sora_render_output_check(const struct sora_render_options *options, struct s
 }
 
 /* Frames per second as a fraction: whole numbers as they are, others to a thousandth. */
-static void fps_fraction(double fps, int *out_number, int *out_divisor)
-{
-    double rounded = floor(fps + 0.5);
-    bool ntsc = fabs(fps - rounded * 1000 / 1001) < 0.005 && fabs(fps - rounded) > 1e-9;
-    *out_divisor = fabs(fps - rounded) < 1e-9 ? 1 : (ntsc ? 1001 : 1000);
-    *out_number =
-        *out_divisor == 1 ? (int)rounded : (int)floor((ntsc ? rounded : fps) * 1000 + 0.5);
-}
-
 static int open_video(const struct sora_render_output_params *params, struct outputs *outputs,
                       struct sora_fault *fault)
 {
@@ -102,7 +94,7 @@ static int open_video(const struct sora_render_output_params *params, struct out
         video_params(params->options, plan->width, plan->height);
     writer.tags = tags;
     writer.tag_count = sizeof(tags) / sizeof(tags[0]);
-    fps_fraction(plan->fps, &writer.fps, &writer.fps_divisor);
+    sora_job_frame_rate(plan->fps, &writer.fps, &writer.fps_divisor);
     return sora_video_writer_create(&writer, &outputs->video, fault);
 }
 
@@ -116,7 +108,7 @@ static int open_contact(const struct sora_render_output_params *params, struct o
         .frame_count = plan->frame_count,
         .title = params->title,
     };
-    fps_fraction(plan->fps, &sheet.fps, &sheet.fps_divisor);
+    sora_job_frame_rate(plan->fps, &sheet.fps, &sheet.fps_divisor);
     return sora_contact_sheet_create(&sheet, &outputs->contact, fault);
 }
 
@@ -160,7 +152,7 @@ static int open_report(const struct sora_render_output_params *params, struct ou
         .overlaps = overlaps,
         .overlap_count = count,
     };
-    fps_fraction(plan->fps, &report.fps, &report.fps_divisor);
+    sora_job_frame_rate(plan->fps, &report.fps, &report.fps_divisor);
     int error = sora_report_create(&report, &outputs->report, fault);
     free(overlaps);
     return error;

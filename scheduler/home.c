@@ -1,4 +1,5 @@
 /* The home as a whole: create, the dispatch of messages, the loop. */
+#include "base/clock.h"
 #include "scheduler/home_parts.h"
 
 #include <stdio.h>
@@ -53,7 +54,7 @@ int sora_home_create(const struct sora_home_params *params, struct sora_home **o
         return sora_fault_set(fault, SORA_E_MEMORY, "not enough memory for a home");
     home->params = *params;
     home->now = sora_clock_now();
-    home->event_sequence = home_wall_ms() * 1024;
+    home->event_sequence = sora_clock_wall_ms() * 1024;
     int rc = copy_paths(home, fault);
     if (rc == SORA_OK)
         rc = make_parts(home, fault);

@@ -1,4 +1,5 @@
 /* The farm's step and what follows from its actions. */
+#include "base/clock.h"
 #include "scheduler/home_parts.h"
 
 #include <stdio.h>
@@ -249,7 +250,7 @@ static void note_order(struct sora_home *home, struct home_take *take, const str
 {
     struct home_job *job = take->job;
     if (!job->wall_started_ms) {
-        job->wall_started_ms = home_wall_ms();
+        job->wall_started_ms = sora_clock_wall_ms();
         home_touch(home, job, &job->ticket);
     }
     if (action->shard == SORA_FARM_TEXT_TASK)
@@ -392,7 +393,7 @@ void home_end_job(struct sora_home *home, struct home_job *job, enum sora_job_st
     if (job->final_state >= 0)
         return;
     job->final_state = (int32_t)state;
-    job->wall_ended_ms = home_wall_ms();
+    job->wall_ended_ms = sora_clock_wall_ms();
     home_cut_text(reason, job->reason, sizeof(job->reason));
     for (int32_t t = 0; job->takes && t < job->take_count; t++) {
         struct home_take *take = &job->takes[t];

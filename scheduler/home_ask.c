@@ -1,4 +1,5 @@
 /* What soractl asks of jobs: Status, List, Logs, Cancel, Pause, Resume. */
+#include "base/bytes.h"
 #include "scheduler/home_parts.h"
 
 #include <stdio.h>
@@ -25,30 +26,20 @@ static void answer(struct sora_home *home, const struct sora_origin *origin, Far
 
 /* ---- names ---- */
 
-static void to_hex(const struct sora_job_id *id, char out[33])
-{
-    for (int i = 0; i < 16; i++)
-        snprintf(out + 2 * i, 3, "%02x", id->bytes[i]);
-}
-
 int home_name_job(struct sora_home *home, const Farm__JobName *name,
                   const struct sora_identity *who, struct home_job **out_job,
                   struct sora_fault *fault)
 {
-    char hex[33], wanted[33];
+    char wanted[2 * SORA_JOB_ID_SIZE + 1];
     struct home_job *found = NULL;
-    struct sora_job_id id;
     snprintf(wanted, sizeof(wanted), "%s", name->prefix);
-    if (name->job.len == sizeof(id.bytes)) {
-        memcpy(id.bytes, name->job.data, sizeof(id.bytes));
-        to_hex(&id, wanted);
-    }
+    if (name->job.len == SORA_JOB_ID_SIZE)
+        sora_hex(name->job.data, SORA_JOB_ID_SIZE, wanted);
     if (!*wanted)
         return sora_fault_set(fault, SORA_E_INVALID, "no job is named: give its id or its start");
     for (int i = 0; i < home->job_count; i++) {
         struct home_job *job = home->jobs[i];
-        to_hex(&job->id, hex);
-        if (strncmp(hex, wanted, strlen(wanted)) != 0 || !home_may_see(home, job, who))
+        if (strncmp(job->folder, wanted, strlen(wanted)) != 0 || !home_may_see(home, job, who))
             continue;
         if (found)
             return sora_fault_set(fault, SORA_E_INVALID,

@@ -7,10 +7,10 @@
  * At most assemblies_max run, by priority; a job whose frames are all here takes the place of one
  * that still waits for some.
  */
+#include "base/job_plan.h"
 #include "scheduler/home_parts.h"
 
 #include <inttypes.h>
-#include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -153,15 +153,6 @@ static int feed(struct sora_home *home, struct home_job *job, struct sora_fault 
 
 /* ---- begin ---- */
 
-static void fps_fraction(double fps, int32_t *out_number, int32_t *out_divisor)
-{
-    double rounded = floor(fps + 0.5);
-    bool ntsc = fabs(fps - rounded * 1000 / 1001) < 0.005 && fabs(fps - rounded) > 1e-9;
-    *out_divisor = fabs(fps - rounded) < 1e-9 ? 1 : (ntsc ? 1001 : 1000);
-    *out_number =
-        *out_divisor == 1 ? (int32_t)rounded : (int32_t)floor((ntsc ? rounded : fps) * 1000 + 0.5);
-}
-
 static int32_t codec_of(const Farm__Output *output)
 {
     enum sora_codec codec = SORA_CODEC_H264;
@@ -209,7 +200,7 @@ static void fill_begin(const struct sora_home *home, const struct home_job *job,
         .latent_channels = plan->channels,
         .latent_height = plan->latent_height,
         .latent_width = plan->latent_width};
-    fps_fraction(plan->fps, &out->fps, &out->fps_divisor);
+    sora_job_frame_rate(plan->fps, &out->fps, &out->fps_divisor);
     for (int32_t t = 1; t < plan->take_count && out->cut_count < SORA_ASSEMBLY_CUTS_MAX; t++)
         out->cuts[out->cut_count++] = plan->takes[t].frame_first;
 }

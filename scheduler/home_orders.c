@@ -1,4 +1,5 @@
 /* Offers and orders as messages: a lease to sign, the whole desired state of a task to send. */
+#include "base/clock.h"
 #include "scheduler/home_parts.h"
 
 #include <stdlib.h>
@@ -51,7 +52,8 @@ void home_send_offer(struct sora_home *home, struct home_take *take, const struc
                                           .certificate = home->params.certificate,
                                           .domain = SORA_DOMAIN_LEASE,
                                           .audience = node->id,
-                                          .wall_expires_ms = home_wall_ms() + OFFER_LIFETIME_MS,
+                                          .wall_expires_ms =
+                                              sora_clock_wall_ms() + OFFER_LIFETIME_MS,
                                           .payload = packed,
                                           .payload_size = size};
     sora_envelope_seal(&params, &envelope);

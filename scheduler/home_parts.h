@@ -7,7 +7,6 @@
 /* ---- home_table.c ---- */
 
 uint64_t home_number(const unsigned char id[SORA_NODE_ID_SIZE]);
-uint64_t home_wall_ms(void);
 struct home_job *home_find_job(const struct sora_home *home, const struct sora_job_id *id);
 struct home_take *home_find_take(const struct sora_home *home, const struct sora_job_id *id);
 struct sora_job_id home_take_id(const struct sora_job_id *job, int32_t take);

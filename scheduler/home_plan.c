@@ -1,4 +1,6 @@
 /* From what was submitted to what is rendered: the ask, the plan, and the farm's jobs. */
+#include "base/bytes.h"
+#include "base/clock.h"
 #include "scheduler/home_parts.h"
 
 #include <ctype.h>
@@ -175,8 +177,7 @@ void home_take_names(struct home_job *job)
         home_cut_text(name, job->name, sizeof(job->name));
     }
     home_result_name(job, job->file_name, sizeof(job->file_name));
-    for (int i = 0; i < SORA_JOB_ID_SIZE; i++)
-        snprintf(job->folder + 2 * i, 3, "%02x", job->id.bytes[i]);
+    sora_hex(job->id.bytes, SORA_JOB_ID_SIZE, job->folder);
     job->priority = spec->priority;
 }
 
@@ -184,7 +185,7 @@ int home_plan_job(struct home_job *job, struct sora_fault *fault)
 {
     const Farm__JobSpec *spec = home_spec(job);
     home_take_names(job);
-    job->wall_created_ms = job->wall_created_ms ? job->wall_created_ms : home_wall_ms();
+    job->wall_created_ms = job->wall_created_ms ? job->wall_created_ms : sora_clock_wall_ms();
     struct sora_job_ask_shot *shots = calloc(SORA_JOB_SHOTS_MAX, sizeof(*shots));
     struct sora_job_plan *plan = calloc(1, sizeof(*plan));
     struct sora_job_ask ask;

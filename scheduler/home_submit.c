@@ -3,6 +3,7 @@
  * 10 s when it must come from a node, and up to 5 s when no model at all is known, as after the
  * start; a submit is then stored, and answered when that is durable.
  */
+#include "base/clock.h"
 #include "scheduler/home_parts.h"
 
 #include <stdio.h>
@@ -393,7 +394,7 @@ static int open_envelope(struct sora_home *home, const Farm__Envelope *wire,
                                                 .node = home->params.post->self,
                                                 .root = home->has_root ? home->root : NULL,
                                                 .roles = SORA_ROLE_USER,
-                                                .wall_now_ms = home_wall_ms()};
+                                                .wall_now_ms = sora_clock_wall_ms()};
     return sora_envelope_open(wire, &expect, out_signer, fault);
 }
 

@@ -1,4 +1,5 @@
 /* The home's tables: jobs, their takes, parts and pieces. */
+#include "base/clock.h"
 #include "scheduler/home_parts.h"
 
 #include <stdarg.h>
@@ -16,13 +17,6 @@ uint64_t home_number(const unsigned char id[SORA_NODE_ID_SIZE])
     for (int i = 0; i < 8; i++)
         number = number << 8 | id[i];
     return number ? number : 1;
-}
-
-uint64_t home_wall_ms(void)
-{
-    struct timespec wall;
-    clock_gettime(CLOCK_REALTIME, &wall);
-    return (uint64_t)wall.tv_sec * 1000 + (uint64_t)wall.tv_nsec / 1000000;
 }
 
 /* ---- jobs ---- */
@@ -316,7 +310,7 @@ void home_note(struct sora_home *home, struct home_job *job, const char *format,
     va_start(arguments, format);
     vsnprintf(text, sizeof(text), format, arguments);
     va_end(arguments);
-    time_t wall = (time_t)(home_wall_ms() / 1000);
+    time_t wall = (time_t)(sora_clock_wall_ms() / 1000);
     struct tm utc;
     char clock[16] = "";
     if (gmtime_r(&wall, &utc))

@@ -3,6 +3,7 @@
  * progress at most twice a second. Nothing is queued for a watcher: what is sent is what is true
  * when its connection takes it. Sequence numbers grow over restarts of the home.
  */
+#include "base/clock.h"
 #include "scheduler/home_parts.h"
 
 #include <stdio.h>
@@ -24,7 +25,7 @@ void home_changed(struct sora_home *home, struct home_job *job)
 static int send_event(struct sora_home *home, struct home_watcher *watcher, Farm__Event *event)
 {
     const struct sora_post *post = home->params.post;
-    event->wall_ms = home_wall_ms();
+    event->wall_ms = sora_clock_wall_ms();
     Farm__Message message = FARM__MESSAGE__INIT;
     message.body_case = FARM__MESSAGE__BODY_EVENT;
     message.event = event;

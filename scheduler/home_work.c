@@ -3,6 +3,7 @@
  * lies here for good. Nodes repeat everything until it is acknowledged, so whatever does not fit
  * now is left out.
  */
+#include "base/clock.h"
 #include "scheduler/home_parts.h"
 
 #include <stdlib.h>
@@ -69,7 +70,7 @@ void home_take_grant(struct sora_home *home, const struct sora_origin *origin,
                                                 .domain = SORA_DOMAIN_LEASE,
                                                 .node = home->params.post->self,
                                                 .roles = SORA_ROLE_NODE,
-                                                .wall_now_ms = home_wall_ms()};
+                                                .wall_now_ms = sora_clock_wall_ms()};
     int rc = sora_envelope_open(grant->lease, &expect, &signer, &fault);
     if (rc == SORA_OK)
         rc = sora_message_decode_as(&farm__lease_body__descriptor, grant->lease->payload.data,

@@ -27,7 +27,7 @@ static inline void farm_node(struct home *home, int index)
     SORA_ASSERT(sora_key_create(SORA_KEY_CURVE, &node->curve, NULL) == 0);
     struct sora_identity wanted = {.roles = index ? SORA_ROLE_NODE
                                                   : SORA_ROLE_NODE | SORA_ROLE_SCHEDULER,
-                                   .wall_not_after_ms = home_wall_ms() + 86400000};
+                                   .wall_not_after_ms = sora_clock_wall_ms() + 86400000};
     memcpy(wanted.node, sora_key_public(node->sign), sizeof(wanted.node));
     memcpy(wanted.curve, sora_key_public(node->curve), sizeof(wanted.curve));
     snprintf(wanted.name, sizeof(wanted.name), "node%d", index);

@@ -60,13 +60,6 @@ static inline void home_send(struct home *home, int to, Farm__Message__BodyCase 
     rig_put(&home->rig, 0, to, &message, NULL, 0);
 }
 
-static inline uint64_t home_wall_ms(void)
-{
-    struct timespec at;
-    clock_gettime(CLOCK_REALTIME, &at);
-    return (uint64_t)at.tv_sec * 1000;
-}
-
 /* What an offer says; tests change it before it is sent. */
 static inline void home_lease(struct home *home, uint32_t k, Farm__LeaseBody *out)
 {
@@ -94,7 +87,7 @@ static inline void home_offer_body(struct home *home, int from, int to, const Fa
                                                 .certificate = &node->certificate,
                                                 .domain = SORA_DOMAIN_LEASE,
                                                 .audience = home->rig.nodes[to].identity.node,
-                                                .wall_expires_ms = home_wall_ms() + 60000,
+                                                .wall_expires_ms = sora_clock_wall_ms() + 60000,
                                                 .payload = bytes,
                                                 .payload_size =
                                                     farm__lease_body__pack(body, bytes)};

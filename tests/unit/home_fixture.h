@@ -50,7 +50,8 @@ static inline void make_member(int index, struct sora_key *root, const char *nam
 {
     struct member *member = &members[index];
     assert_int_equal(sora_key_create(SORA_KEY_SIGN, &member->sign, NULL), 0);
-    struct sora_identity wanted = {.roles = roles, .wall_not_after_ms = home_wall_ms() + 86400000};
+    struct sora_identity wanted = {.roles = roles,
+                                   .wall_not_after_ms = sora_clock_wall_ms() + 86400000};
     memcpy(wanted.node, sora_key_public(member->sign), sizeof(wanted.node));
     sora_key_random(wanted.curve, sizeof(wanted.curve));
     snprintf(wanted.name, sizeof(wanted.name), "%s", name);

@@ -68,7 +68,7 @@ static inline void node_offer(int member, const Farm__LeaseOffer *offer)
                                                 .certificate = &members[member].certificate,
                                                 .domain = SORA_DOMAIN_LEASE,
                                                 .audience = members[OAK].identity.node,
-                                                .wall_expires_ms = home_wall_ms() + 60000,
+                                                .wall_expires_ms = sora_clock_wall_ms() + 60000,
                                                 .payload = offer->lease->payload.data,
                                                 .payload_size = offer->lease->payload.len};
     sora_envelope_seal(&params, &envelope);

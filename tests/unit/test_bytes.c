@@ -61,12 +61,21 @@ static void bytes_format_text(void **state)
     sora_bytes_fini(&bytes);
 }
 
+static void hex_is_lower_case_and_ends(void **state)
+{
+    (void)state;
+    char text[9] = "xxxxxxxx";
+    assert_string_equal(sora_hex("\x00\x9f\xab", 3, text), "009fab");
+    assert_string_equal(sora_hex(NULL, 0, text), "");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(bytes_grow_up_to_the_maximum),
         cmocka_unit_test(bytes_refuse_absurd_sizes),
         cmocka_unit_test(bytes_format_text),
+        cmocka_unit_test(hex_is_lower_case_and_ends),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,4 +1,5 @@
 /* Daemons that invite, join, find each other again and revoke, over real links on loopback. */
+#include "base/clock.h"
 #include "tests/unit/daemon_fixture.h"
 
 #include <setjmp.h>
@@ -227,7 +228,7 @@ static void certificates_are_renewed_and_revoked_with_the_old_ones(void **state)
     const struct sora_certificate old = heath->daemon->self.certificate;
     struct sora_identity identity;
     /* As if two months had gone by. */
-    soon_ms = sora_wall_now_ms() + SORA_RENEW_MS;
+    soon_ms = sora_clock_wall_ms() + SORA_RENEW_MS;
     brook->daemon->self.identity.wall_not_after_ms = soon_ms - 1;
     brook->daemon->members.rows[0].identity.wall_not_after_ms = soon_ms - 1;
     heath->daemon->self.identity.wall_not_after_ms = soon_ms - 1;
@@ -237,13 +238,13 @@ static void certificates_are_renewed_and_revoked_with_the_old_ones(void **state)
     assert_true(all_up());
     assert_memory_not_equal(&old, &heath->daemon->self.certificate, sizeof(old));
     const struct sora_trust *trust = brook->daemon->trust;
-    assert_int_equal(sora_trust_verify(trust, &old, 0, sora_wall_now_ms(), &identity, NULL),
+    assert_int_equal(sora_trust_verify(trust, &old, 0, sora_clock_wall_ms(), &identity, NULL),
                      SORA_OK);
     assert_int_equal(ask_revoke(brook, "heath")->body_case, FARM__MESSAGE__BODY_ACK);
-    assert_int_equal(sora_trust_verify(trust, &old, 0, sora_wall_now_ms(), &identity, NULL),
+    assert_int_equal(sora_trust_verify(trust, &old, 0, sora_clock_wall_ms(), &identity, NULL),
                      SORA_E_DENIED);
     assert_int_equal(sora_trust_verify(trust, &heath->daemon->self.certificate, 0,
-                                       sora_wall_now_ms(), &identity, NULL),
+                                       sora_clock_wall_ms(), &identity, NULL),
                      SORA_E_DENIED);
 }
 
@@ -256,7 +257,7 @@ static bool brook_is_out(void)
 static bool brook_is_past(void)
 {
     boxes[1].daemon->members.rows[0].identity.wall_not_after_ms =
-        sora_wall_now_ms() - SORA_CLOCK_TOLERANCE_MS - 1;
+        sora_clock_wall_ms() - SORA_CLOCK_TOLERANCE_MS - 1;
     boxes[1].daemon->sweep_at = 0;
     return up_count(&boxes[1]) == 0;
 }
@@ -345,7 +346,7 @@ static void members_may_not_do_what_users_may(void **state)
     assert_int_equal(post->send(post->owner, brook->daemon->post.self, &message, NULL, 0, NULL),
                      SORA_OK);
     assert_false(boxes_run(300, never));
-    assert_int_equal(sora_invites_open(brook->daemon->invites, sora_wall_now_ms()), 0);
+    assert_int_equal(sora_invites_open(brook->daemon->invites, sora_clock_wall_ms()), 0);
 }
 
 static void nodes_logs_and_doctor_answer(void **state)

@@ -1,4 +1,5 @@
 /* The home: what is said rests on what is stored, jobs go through, restarts change nothing. */
+#include "base/clock.h"
 #include "tests/unit/home_assembler.h"
 #include "tests/unit/home_loop.h"
 
@@ -98,7 +99,7 @@ static uint64_t ask(int member, const struct order *order, bool plan, int signer
                                                 .certificate = &members[signer].certificate,
                                                 .domain = SORA_DOMAIN_SUBMIT,
                                                 .audience = members[OAK].identity.node,
-                                                .wall_expires_ms = home_wall_ms() + 60000,
+                                                .wall_expires_ms = sora_clock_wall_ms() + 60000,
                                                 .payload = packed,
                                                 .payload_size =
                                                     farm__job_spec__pack(&spec, packed)};

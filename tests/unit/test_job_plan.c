@@ -292,6 +292,22 @@ static void memory_is_near_the_models_own_figure(void **state)
     sora_device_destroy(&device);
 }
 
+static void frame_rates_are_fractions(void **state)
+{
+    (void)state;
+    const struct {
+        double fps;
+        int32_t number, divisor;
+    } cases[] = {{12, 12, 1},          {24, 24, 1},         {23.976, 24000, 1001},
+                 {29.97, 30000, 1001}, {12.5, 12500, 1000}, {59.94, 60000, 1001}};
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        int32_t number, divisor;
+        sora_job_frame_rate(cases[i].fps, &number, &divisor);
+        assert_int_equal(number, cases[i].number);
+        assert_int_equal(divisor, cases[i].divisor);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -301,6 +317,7 @@ int main(void)
         cmocka_unit_test(cuts_make_takes_and_continuations_texts),
         cmocka_unit_test(a_window_has_the_text_of_its_middle),
         cmocka_unit_test(bad_jobs_are_named),
+        cmocka_unit_test(frame_rates_are_fractions),
         cmocka_unit_test(hostile_asks_are_refused),
         cmocka_unit_test(memory_is_near_the_models_own_figure),
     };
