@@ -1,4 +1,4 @@
-/* models, models add, models where. */
+/* models, models add, models remove, models where. */
 #include "ctl/client.h"
 #include "ctl/commands.h"
 #include "ctl/output.h"
@@ -38,11 +38,13 @@ static bool matches(const Farm__ModelPlace *place, const char *wanted)
            (strlen(wanted) >= 4 && strncmp(digest, wanted, strlen(wanted)) == 0);
 }
 
-static int run(struct sora_ctl_context *context, char *add_path, const char *wanted)
+static int run(struct sora_ctl_context *context, char *add_path, char *remove, const char *wanted)
 {
     Farm__Models models = FARM__MODELS__INIT;
     if (add_path)
         models.add_path = add_path;
+    if (remove)
+        models.remove = remove;
     Farm__Message message = FARM__MESSAGE__INIT;
     message.body_case = FARM__MESSAGE__BODY_MODELS;
     message.models = &models;
@@ -78,7 +80,7 @@ static int run(struct sora_ctl_context *context, char *add_path, const char *wan
 
 int sora_ctl_models(struct sora_ctl_context *context)
 {
-    return run(context, NULL, NULL);
+    return run(context, NULL, NULL, NULL);
 }
 
 int sora_ctl_models_add(struct sora_ctl_context *context)
@@ -87,12 +89,22 @@ int sora_ctl_models_add(struct sora_ctl_context *context)
     if (!path)
         return sora_fault_set(&context->fault, SORA_E_NOT_FOUND,
                               "%.300s: no such folder on this machine", context->arguments[0]);
-    int error = run(context, path, NULL);
+    int error = run(context, path, NULL, NULL);
+    free(path);
+    return error;
+}
+
+/* The folder may be gone; then it is named as it was added, or by what it held. */
+int sora_ctl_models_remove(struct sora_ctl_context *context)
+{
+    bool is_path = strchr(context->arguments[0], '/') != NULL;
+    char *path = is_path ? realpath(context->arguments[0], NULL) : NULL;
+    int error = run(context, NULL, path ? path : context->arguments[0], NULL);
     free(path);
     return error;
 }
 
 int sora_ctl_models_where(struct sora_ctl_context *context)
 {
-    return run(context, NULL, context->arguments[0]);
+    return run(context, NULL, NULL, context->arguments[0]);
 }

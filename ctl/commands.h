@@ -22,6 +22,7 @@ int sora_ctl_logs(struct sora_ctl_context *context);
 int sora_ctl_nodes(struct sora_ctl_context *context);
 int sora_ctl_models(struct sora_ctl_context *context);
 int sora_ctl_models_add(struct sora_ctl_context *context);
+int sora_ctl_models_remove(struct sora_ctl_context *context);
 int sora_ctl_models_where(struct sora_ctl_context *context);
 int sora_ctl_doctor(struct sora_ctl_context *context);
 int sora_ctl_farm_init(struct sora_ctl_context *context);

@@ -110,10 +110,18 @@ static int add_model(struct sora_config *config, const char *item, struct sora_f
         return sora_fault_set(fault, SORA_E_LIMIT,
                               "models: at most %d folders; add more with `soractl models add`",
                               SORA_CONFIG_MODELS_MAX);
-    if (access(item, R_OK) != 0)
+    char *path = realpath(item, NULL);
+    if (!path || access(path, R_OK) != 0) {
+        free(path);
         return sora_file_fault(fault, errno, "read the model", item);
-    snprintf(config->model_rows[config->model_count++], SORA_CONFIG_PATH_SIZE, "%s", item);
-    return SORA_OK;
+    }
+    bool fits = strlen(path) < SORA_CONFIG_PATH_SIZE;
+    if (fits)
+        snprintf(config->model_rows[config->model_count++], SORA_CONFIG_PATH_SIZE, "%s", path);
+    free(path);
+    return fits ? SORA_OK
+                : sora_fault_set(fault, SORA_E_LIMIT, "models: the path of %.200s is too long",
+                                 item);
 }
 
 /* ---- devices ---- */

@@ -60,6 +60,7 @@ static int open_parts(struct sora_daemon *daemon, struct sora_fault *fault)
 {
     const struct sora_parts_params params = {.config = daemon->config,
                                              .state = &daemon->state,
+                                             .added = &daemon->added,
                                              .self = &daemon->self,
                                              .trust = daemon->trust,
                                              .post = &daemon->post,
@@ -97,6 +98,8 @@ static int open_all(struct sora_daemon *daemon, struct sora_fault *fault)
         post_open(daemon);
         rc = membership_open(daemon, fault);
     }
+    if (rc == SORA_OK)
+        rc = sora_added_models_load(&daemon->state, &daemon->added, fault);
     if (rc == SORA_OK)
         rc = open_link(daemon, fault);
     if (rc == SORA_OK)
@@ -151,6 +154,7 @@ void sora_daemon_destroy(struct sora_daemon **daemon)
     sora_link_destroy(&old->link);
     membership_close(old);
     sora_self_close(&old->self);
+    sora_added_models_fini(&old->added);
     sora_state_close(&old->state);
     free(old);
     *daemon = NULL;

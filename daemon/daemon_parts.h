@@ -6,6 +6,7 @@
 #define SORA_DAEMON_DAEMON_PARTS_H
 
 #include "base/tasks.h"
+#include "daemon/added_models.h"
 #include "daemon/beacon.h"
 #include "daemon/daemon.h"
 #include "daemon/door.h"
@@ -66,6 +67,7 @@ struct sora_daemon {
     struct sora_late doctor; /* waits for the door's test; peer and id 0: nobody does */
     bool doctor_waits;
     struct sora_parts *parts;
+    struct sora_added_models added; /* by `soractl models add` */
 
     /* Draining. */
     bool draining;
@@ -149,13 +151,21 @@ int farm_keep_invites(struct sora_daemon *daemon, struct sora_keep *keep);
  * destroyed. */
 int farm_change(struct sora_daemon *daemon, struct sora_keep **keep, struct sora_fault *fault);
 
-/* ---- requests.c, doctor.c ---- */
+/* ---- requests.c, model_requests.c, doctor.c ---- */
 
 void request_message(struct sora_daemon *daemon, const struct sora_origin *origin,
                      const Farm__Message *message, sora_time now);
 void request_advert(struct sora_daemon *daemon, const struct sora_origin *origin,
                     const Farm__Advert *advert);
 void doctor_start(struct sora_daemon *daemon, const struct sora_origin *origin);
+/* What the member's daemon said last; NULL: nothing yet. */
+const Farm__Advert *request_advert_of(const struct sora_member *member);
+/* Answers with the message, or for an `rc` other than 0 with a refusal. */
+void request_answer(struct sora_daemon *daemon, const struct sora_late *late,
+                    Farm__Message *message, int rc);
+/* Lists models, after adding or removing one if asked. Errors are for the asker. */
+int request_models(struct sora_daemon *daemon, const struct sora_origin *origin,
+                   const Farm__Models *models, struct sora_fault *fault);
 /* The door's test has ended: answers who waits for it. */
 void doctor_answer(struct sora_daemon *daemon);
 

@@ -59,7 +59,11 @@ static int open_models(const struct sora_parts_params *params, struct sora_parts
     int rc = sora_model_store_create(&models, &parts->models, fault);
     for (int i = 0; i < config->model_count && rc == SORA_OK; i++)
         rc = sora_model_store_add(parts->models, config->model_rows[i], model_read, parts);
-    return rc;
+    for (int i = 0; i < params->added->count && rc == SORA_OK; i++)
+        rc = sora_model_store_add(parts->models, params->added->paths[i], model_read, parts);
+    if (rc == SORA_E_FULL)
+        sora_log(SORA_LOG_WARN, "more models than a node holds; some are left out");
+    return rc == SORA_E_FULL ? SORA_OK : rc;
 }
 
 static int open_agent(const struct sora_parts_params *params, struct sora_parts *parts,

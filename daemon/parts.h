@@ -8,6 +8,7 @@
 #ifndef SORA_DAEMON_PARTS_H
 #define SORA_DAEMON_PARTS_H
 
+#include "daemon/added_models.h"
 #include "daemon/config.h"
 #include "daemon/identity.h"
 #include "daemon/state.h"
@@ -20,6 +21,7 @@ struct sora_parts;
 struct sora_parts_params {
     const struct sora_config *config; /* keeps all pointers */
     const struct sora_state *state;
+    const struct sora_added_models *added;
     const struct sora_self *self;
     const struct sora_trust *trust;
     const struct sora_post *post;

@@ -1,4 +1,4 @@
-/* Questions about this daemon and the farm as it sees it: nodes, models, its log. */
+/* Questions about this daemon and the farm as it sees it: nodes, its log. */
 #include "base/log.h"
 #include "daemon/daemon_parts.h"
 #include "daemon/log_ring.h"
@@ -9,15 +9,9 @@
 #include <string.h>
 
 #define REPLY_BYTES ((size_t)240 << 10) /* of the 256 KiB that a reply may have */
-#define MODELS_MAX 64
 
-static ProtobufCBinaryData bytes_of(const void *data, size_t size)
-{
-    return (ProtobufCBinaryData){size, (uint8_t *)(uintptr_t)data};
-}
-
-static void answer(struct sora_daemon *daemon, const struct sora_late *late, Farm__Message *message,
-                   int rc)
+void request_answer(struct sora_daemon *daemon, const struct sora_late *late,
+                    Farm__Message *message, int rc)
 {
     struct sora_fault fault = {0};
     const struct sora_origin origin = {.peer = late->peer, .id = late->id};
@@ -56,7 +50,7 @@ void request_advert(struct sora_daemon *daemon, const struct sora_origin *origin
     sora_bytes_fini(&bytes);
 }
 
-static const Farm__Advert *advert_of(const struct sora_member *member)
+const Farm__Advert *request_advert_of(const struct sora_member *member)
 {
     const struct sora_message *kept = member->presence.advert;
     return kept ? (const Farm__Advert *)kept->any : NULL;
@@ -68,7 +62,7 @@ static void fill_node(const struct sora_identity *identity, const Farm__Advert *
                       size_t *bytes, Farm__NodeStatus *out)
 {
     *out = (Farm__NodeStatus)FARM__NODE_STATUS__INIT;
-    out->node = bytes_of(identity->node, SORA_NODE_ID_SIZE);
+    out->node = (ProtobufCBinaryData){SORA_NODE_ID_SIZE, (uint8_t *)(uintptr_t)identity->node};
     out->name = (char *)(uintptr_t)identity->name;
     out->studio = (char *)(uintptr_t)identity->studio;
     *bytes += 256;
@@ -97,7 +91,7 @@ static int list_nodes(struct sora_daemon *daemon, const struct sora_late *late, 
         if (member->out || !(member->identity.roles & ~(uint32_t)SORA_ROLE_USER))
             continue;
         bool up = member->presence.up_count > 0;
-        fill_node(&member->identity, up ? advert_of(member) : NULL, &bytes, &rows[used]);
+        fill_node(&member->identity, up ? request_advert_of(member) : NULL, &bytes, &rows[used]);
         rows[used++].silent_ms = sora_presence_silent_ms(&member->presence, now);
     }
     for (size_t i = 0; i < used; i++)
@@ -106,113 +100,9 @@ static int list_nodes(struct sora_daemon *daemon, const struct sora_late *late, 
     reply.nodes = list;
     message.body_case = FARM__MESSAGE__BODY_NODES_REPLY;
     message.nodes_reply = &reply;
-    answer(daemon, late, &message, rc);
+    request_answer(daemon, late, &message, rc);
     free(rows);
     free(list);
-    return rc;
-}
-
-/* ---- models ---- */
-
-/* The farm's models while a reply is made. */
-struct model_list {
-    Farm__ModelsReply reply;
-    Farm__ModelPlace places[MODELS_MAX], *place_list[MODELS_MAX];
-    Farm__Model models[MODELS_MAX];
-    unsigned char digests[MODELS_MAX][SORA_DIGEST_SIZE];
-    ProtobufCBinaryData nodes[MODELS_MAX][SORA_MEMBERS_MAX + 1];
-};
-
-static void add_holder(struct model_list *list, const unsigned char *digest, const char *name,
-                       uint64_t size, const unsigned char *node, const char *path)
-{
-    size_t at = 0;
-    while (at < list->reply.n_models && memcmp(list->digests[at], digest, SORA_DIGEST_SIZE) != 0)
-        at++;
-    if (at == MODELS_MAX)
-        return;
-    Farm__ModelPlace *place = &list->places[at];
-    if (at == list->reply.n_models) {
-        list->reply.n_models++;
-        *place = (Farm__ModelPlace)FARM__MODEL_PLACE__INIT;
-        list->models[at] = (Farm__Model)FARM__MODEL__INIT;
-        memcpy(list->digests[at], digest, SORA_DIGEST_SIZE);
-        list->models[at].digest = bytes_of(list->digests[at], SORA_DIGEST_SIZE);
-        list->models[at].name = (char *)(uintptr_t)name;
-        list->models[at].size = size;
-        place->model = &list->models[at];
-        place->nodes = list->nodes[at];
-        list->place_list[at] = place;
-    }
-    if (path)
-        place->path = (char *)(uintptr_t)path;
-    if (place->n_nodes <= SORA_MEMBERS_MAX)
-        place->nodes[place->n_nodes++] = bytes_of(node, SORA_NODE_ID_SIZE);
-}
-
-static int list_models(struct sora_daemon *daemon, const struct sora_late *late)
-{
-    struct sora_model_store *store = parts_models(daemon->parts);
-    struct model_list *list = calloc(1, sizeof(*list));
-    Farm__Message message = FARM__MESSAGE__INIT;
-    if (!list)
-        return SORA_E_MEMORY;
-    list->reply = (Farm__ModelsReply)FARM__MODELS_REPLY__INIT;
-    list->reply.models = list->place_list;
-    for (int i = 0; store && i < sora_model_store_count(store); i++) {
-        struct sora_model_entry entry;
-        sora_model_store_at(store, i, &entry);
-        add_holder(list, entry.digest.bytes, entry.name, entry.size, daemon->post.self, entry.path);
-    }
-    for (int i = 0; i < daemon->members.count; i++) {
-        const struct sora_member *member = &daemon->members.rows[i];
-        const Farm__Advert *advert = member->presence.up_count > 0 ? advert_of(member) : NULL;
-        for (size_t k = 0; advert && k < advert->n_models; k++)
-            add_holder(list, advert->models[k]->digest.data, advert->models[k]->name,
-                       advert->models[k]->size, member->identity.node, NULL);
-    }
-    message.body_case = FARM__MESSAGE__BODY_MODELS_REPLY;
-    message.models_reply = &list->reply;
-    answer(daemon, late, &message, SORA_OK);
-    free(list);
-    return SORA_OK;
-}
-
-/* A folder is being digested for someone who waits. */
-struct model_wait {
-    struct sora_daemon *daemon;
-    struct sora_late late;
-};
-
-static void model_added(void *context, const struct sora_model_entry *entry,
-                        const struct sora_fault *fault)
-{
-    struct model_wait *wait = context;
-    if (entry)
-        list_models(wait->daemon, &wait->late);
-    else
-        post_refuse_late(wait->daemon, &wait->late, fault);
-    free(wait);
-}
-
-static int add_model(struct sora_daemon *daemon, const struct sora_origin *origin,
-                     const struct sora_late *late, const char *path, struct sora_fault *fault)
-{
-    struct sora_model_store *store = parts_models(daemon->parts);
-    if (memcmp(origin->identity->node, daemon->self.user.node, SORA_NODE_ID_SIZE) != 0)
-        return sora_fault_set(fault, SORA_E_DENIED,
-                              "models are added by the user of the machine on which they are");
-    if (!store || path[0] != '/')
-        return sora_fault_set(fault, SORA_E_INVALID, "'%.200s' is not a path from the root", path);
-    struct model_wait *wait = calloc(1, sizeof(*wait));
-    if (!wait)
-        return SORA_E_MEMORY;
-    *wait = (struct model_wait){daemon, *late};
-    int rc = sora_model_store_add(store, path, model_added, wait);
-    if (rc) {
-        free(wait);
-        sora_fault_set(fault, rc, "too many models are being read; try again");
-    }
     return rc;
 }
 
@@ -237,7 +127,7 @@ static int list_logs(struct sora_daemon *daemon, const struct sora_late *late, u
     }
     message.body_case = FARM__MESSAGE__BODY_LOGS_REPLY;
     message.logs_reply = &reply;
-    answer(daemon, late, &message, rc);
+    request_answer(daemon, late, &message, rc);
     free(lines);
     free(list);
     return rc;
@@ -254,9 +144,7 @@ void request_message(struct sora_daemon *daemon, const struct sora_origin *origi
         list_nodes(daemon, &late, now);
         break;
     case FARM__MESSAGE__BODY_MODELS:
-        rc = message->models->add_path[0]
-                 ? add_model(daemon, origin, &late, message->models->add_path, &fault)
-                 : list_models(daemon, &late);
+        rc = request_models(daemon, origin, message->models, &fault);
         break;
     case FARM__MESSAGE__BODY_LOGS:
         list_logs(daemon, &late, message->logs->lines_max);

@@ -8,6 +8,7 @@
  *   studio.key           root of a studio that was made here by `farm init`
  *   certificate          the node's own
  *   members issued invites
+ *   models.added         folders of `soractl models add`
  *   ctl/                 all that soractl reads: sign.key, curve.key, certificate,
  *                        server.certificate, endpoint
  *   blobs/ models/ results/ home.db speeds digests

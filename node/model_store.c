@@ -82,18 +82,23 @@ static void free_model(struct model *model)
     free(model);
 }
 
-/* A folder that was another model before. */
-static void drop_older(struct sora_model_store *store, const char *path,
-                       const struct sora_digest *digest)
+/* The models of a folder but that of `digest`, which may be NULL. */
+static void drop_others(struct sora_model_store *store, const char *path,
+                        const struct sora_digest *digest)
 {
     for (int i = 0; i < store->model_count; i++) {
         struct model *model = store->models[i];
-        if (strcmp(model->path, path) != 0 || sora_digest_equal(&model->digest, digest))
+        if (strcmp(model->path, path) != 0 || (digest && sora_digest_equal(&model->digest, digest)))
             continue;
         sora_blob_store_unpin(store->blobs, &model->digest);
         free_model(model);
         store->models[i--] = store->models[--store->model_count];
     }
+}
+
+void sora_model_store_remove(struct sora_model_store *store, const char *path)
+{
+    drop_others(store, path, NULL);
 }
 
 static int lend_files(struct sora_model_store *store, const struct model *model,
@@ -137,7 +142,7 @@ static int make_model(const struct model_work *work, struct model **out_model,
 static int add_model(struct sora_model_store *store, const struct model_work *work,
                      struct sora_fault *fault)
 {
-    drop_older(store, work->path, &work->digest);
+    drop_others(store, work->path, &work->digest); /* a folder that was another model before */
     struct model *model = NULL;
     int rc = make_model(work, &model, fault);
     if (rc == SORA_OK)

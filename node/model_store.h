@@ -48,6 +48,10 @@ typedef void (*sora_model_done)(void *context, const struct sora_model_entry *en
 int sora_model_store_add(struct sora_model_store *store, const char *path, sora_model_done done,
                          void *context);
 
+/* Takes the model of that folder out of the table; the folder stays as it is, and work that has it
+ * open goes on. One that is not in the table is fine. */
+void sora_model_store_remove(struct sora_model_store *store, const char *path);
+
 /* Gets a model from a member; one that is here already is done soon. Errors: FULL, MEMORY. */
 int sora_model_store_fetch(struct sora_model_store *store, const struct sora_digest *digest,
                            const unsigned char node[SORA_NODE_ID_SIZE], sora_model_done done,

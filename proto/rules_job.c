@@ -212,6 +212,7 @@ static const struct sora_rule nodes_reply_rows[] = {
 
 static const struct sora_rule models_rows[] = {
     SORA_TEXT("add_path", 0, 4095),
+    SORA_TEXT("remove", 0, 4095),
 };
 
 static const struct sora_rule model_place_rows[] = {

@@ -419,6 +419,89 @@ static void what_is_in_use_is_said(void **state)
     assert_null(second);
 }
 
+/* ---- added models ---- */
+
+static const Farm__Message *ask_models(struct box *box, const char *add, const char *remove)
+{
+    Farm__Message message = FARM__MESSAGE__INIT;
+    Farm__Models request = FARM__MODELS__INIT;
+    if (add)
+        request.add_path = (char *)(uintptr_t)add;
+    if (remove)
+        request.remove = (char *)(uintptr_t)remove;
+    message.body_case = FARM__MESSAGE__BODY_MODELS;
+    message.models = &request;
+    const Farm__Message *answer = box_ask(box, &message);
+    assert_non_null(answer);
+    return answer;
+}
+
+/* mini under another name, in the scratch folder. */
+static const char *copy_mini(void)
+{
+    static const char *const files[] = {"sora.yaml",
+                                        "model_index.json",
+                                        "scheduler/scheduler_config.json",
+                                        "transformer/config.json",
+                                        "vae/config.json",
+                                        "transformer/diffusion_pytorch_model.safetensors"};
+    static char folder[1024];
+    snprintf(folder, sizeof(folder), "%s", scratch_path("other"));
+    for (size_t i = 0; i < sizeof(files) / sizeof(files[0]); i++) {
+        char from[1200], to[1200], parent[1200];
+        struct sora_bytes bytes;
+        snprintf(from, sizeof(from), "%s/models/mini/%s", SORA_SOURCE_DIR, files[i]);
+        snprintf(to, sizeof(to), "%s/%s", folder, files[i]);
+        snprintf(parent, sizeof(parent), "%.*s", (int)(strrchr(to, '/') - to), to);
+        assert_int_equal(sora_file_make_dirs(parent, NULL), SORA_OK);
+        assert_int_equal(sora_file_read(from, (size_t)64 << 20, &bytes, NULL), SORA_OK);
+        char *name = i == 0 ? strstr((char *)bytes.data, "name: mini") : NULL;
+        if (name)
+            memcpy(name, "name: mine", strlen("name: mine"));
+        assert_int_equal(sora_file_write(to, bytes.data, bytes.size, NULL), SORA_OK);
+        sora_bytes_fini(&bytes);
+    }
+    return folder;
+}
+
+static bool models_are_read(void)
+{
+    return !sora_model_store_reading(parts_models(boxes[0].daemon->parts));
+}
+
+static size_t count_models_after_restart(struct box *box)
+{
+    box_stop(box);
+    assert_int_equal(box_start(box, "brook", "scheduler"), SORA_OK);
+    assert_true(boxes_run(0, models_are_read));
+    return ask_models(box, NULL, NULL)->models_reply->n_models;
+}
+
+static void added_models_are_remembered_until_removed(void **state)
+{
+    (void)state;
+    struct box *brook = start("brook");
+    const char *folder = copy_mini();
+    const Farm__Message *answer = ask_models(brook, folder, NULL);
+    if (answer->body_case == FARM__MESSAGE__BODY_REFUSAL)
+        fail_msg("%s", answer->refusal->text);
+    assert_int_equal(answer->body_case, FARM__MESSAGE__BODY_MODELS_REPLY);
+    assert_true(boxes_run(0, models_are_read));
+    assert_int_equal(count_models_after_restart(brook), 2);
+
+    answer = ask_models(brook, NULL, "mini");
+    assert_int_equal(answer->body_case, FARM__MESSAGE__BODY_REFUSAL);
+    assert_non_null(strstr(answer->refusal->text, "configuration"));
+    answer = ask_models(brook, NULL, "nothing");
+    assert_non_null(strstr(answer->refusal->text, "soractl models"));
+
+    answer = ask_models(brook, NULL, "mine");
+    assert_int_equal(answer->body_case, FARM__MESSAGE__BODY_MODELS_REPLY);
+    assert_int_equal(answer->models_reply->n_models, 1);
+    assert_string_equal(answer->models_reply->models[0]->model->name, "mini");
+    assert_int_equal(count_models_after_restart(brook), 1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -438,6 +521,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(nodes_logs_and_doctor_answer, setup, teardown),
         cmocka_unit_test_setup_teardown(an_unknown_key_is_turned_away, setup, teardown),
         cmocka_unit_test_setup_teardown(what_is_in_use_is_said, setup, teardown),
+        cmocka_unit_test_setup_teardown(added_models_are_remembered_until_removed, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
