@@ -32,6 +32,19 @@ extern const int sora_selftest_product_count;
 extern const struct sora_selftest_operation sora_selftest_rows[];
 extern const int sora_selftest_row_count;
 
+/* Convolutions that a device is compared on (the project's own tests use them too): the VAE's
+ * shapes in small (causal, pointwise, in time, halving, doubling), and odd ones. */
+struct sora_selftest_conv {
+    int64_t frames, height, width, in, out, kt, kh, kw, history;
+    int time_pad, stride_t, stride, pad[4], upsample; /* pad: top, bottom, left, right */
+};
+extern const struct sora_selftest_conv sora_selftest_convs[];
+extern const int sora_selftest_conv_count;
+
+/* The strides and paddings as parameters, without tensors, and the shape of the result. */
+struct sora_conv3d sora_selftest_conv_params(const struct sora_selftest_conv *conv,
+                                             int64_t out_shape[4]);
+
 /* selftest.c: an uninitialised tensor; one with these values; one with multiples of scale/64 in
  * [-scale, scale], where `scale` is a power of two. */
 struct sora_tensor sora_selftest_tensor(struct sora_selftest_case *run, enum sora_dtype dtype,

@@ -44,11 +44,7 @@ static void matmul_case(struct sora_selftest_case *run, int variant)
         sora_selftest_check(run, sora_op_matmul(run->stream, &p));
 }
 
-/* The shapes of the VAE in small (causal, pointwise, in time, halving, doubling), and odd ones. */
-static const struct conv_shape {
-    int64_t frames, height, width, in, out, kt, kh, kw, history;
-    int time_pad, stride_t, stride, pad[4], upsample;
-} conv_shapes[] = {
+const struct sora_selftest_conv sora_selftest_convs[] = {
     {2, 5, 7, 3, 5, 3, 3, 3, 0, 2, 1, 1, {1, 1, 1, 1}, 1},
     {1, 6, 33, 16, 16, 3, 3, 3, 2, 2, 1, 1, {1, 1, 1, 1}, 1},
     {3, 4, 15, 17, 33, 3, 3, 3, 1, 2, 1, 1, {1, 1, 1, 1}, 1},
@@ -63,9 +59,19 @@ static const struct conv_shape {
     {1, 31, 30, 8, 8, 2, 2, 2, 1, 1, 1, 1, {0, 1, 1, 0}, 1},
     {2, 7, 8, 5, 4, 1, 1, 1, 0, 0, 1, 2, {0, 0, 0, 0}, 1},
 };
+const int sora_selftest_conv_count = COUNT(sora_selftest_convs);
 
-static struct sora_conv3d conv_describe(const struct conv_shape *shape)
+struct sora_conv3d sora_selftest_conv_params(const struct sora_selftest_conv *shape,
+                                             int64_t out_shape[4])
 {
+    out_shape[0] = (shape->time_pad + shape->frames - shape->kt) / shape->stride_t + 1;
+    out_shape[1] = (shape->height * shape->upsample + shape->pad[0] + shape->pad[1] - shape->kh) /
+                       shape->stride +
+                   1;
+    out_shape[2] = (shape->width * shape->upsample + shape->pad[2] + shape->pad[3] - shape->kw) /
+                       shape->stride +
+                   1;
+    out_shape[3] = shape->out;
     return (struct sora_conv3d){
         .time_pad = shape->time_pad,
         .stride_t = shape->stride_t,
@@ -81,16 +87,11 @@ static struct sora_conv3d conv_describe(const struct conv_shape *shape)
 
 static void conv_case(struct sora_selftest_case *run, int variant)
 {
-    const struct conv_shape *s = &conv_shapes[variant];
-    const int64_t out[4] = {
-        (s->time_pad + s->frames - s->kt) / s->stride_t + 1,
-        (s->height * s->upsample + s->pad[0] + s->pad[1] - s->kh) / s->stride + 1,
-        (s->width * s->upsample + s->pad[2] + s->pad[3] - s->kw) / s->stride + 1,
-        s->out,
-    };
+    const struct sora_selftest_conv *s = &sora_selftest_convs[variant];
+    int64_t out[4];
     struct sora_tensor weight = sora_selftest_random(
         run, sora_selftest_type(variant), SORA_SHAPE(s->out, s->in, s->kt, s->kh, s->kw), 1, 1.0f);
-    struct sora_conv3d p = conv_describe(s);
+    struct sora_conv3d p = sora_selftest_conv_params(s, out);
     run->out = p.out = sora_selftest_random(run, F32, 4, out, 2, 1.0f);
     p.in =
         sora_selftest_random(run, F32, SORA_SHAPE(s->frames, s->height, s->width, s->in), 3, 1.0f);
@@ -149,7 +150,7 @@ static void attention_case(struct sora_selftest_case *run, int variant)
  * values are rounded to the type of the products. */
 const struct sora_selftest_operation sora_selftest_products[] = {
     {"matmul", matmul_case, COUNT(matmul_shapes), 5e-6, 5e-6},
-    {"conv3d", conv_case, COUNT(conv_shapes), 5e-6, 5e-6},
+    {"conv3d", conv_case, COUNT(sora_selftest_convs), 5e-6, 5e-6},
     {"attention", attention_case, COUNT(attention_shapes), 8e-3, 1e-5},
 };
 const int sora_selftest_product_count = COUNT(sora_selftest_products);

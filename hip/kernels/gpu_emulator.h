@@ -71,39 +71,7 @@ GPU_FN u16 gpu_f16_from_f32(float x)
     return sora_emulator_f16_from_f32(x);
 }
 
-/* To nearest even; NaN stays a quiet NaN. Without branches, which cost registers. */
-GPU_FN u32 gpu_bf16_bits(float x)
-{
-    union gpu_bits bits;
-    bits.f = x;
-    u32 quiet = (bits.u >> 16) | 0x40u;
-    u32 rounded = (bits.u + 0x7fffu + ((bits.u >> 16) & 1u)) >> 16;
-    return (bits.u & 0x7fffffffu) > 0x7f800000u ? quiet : rounded;
-}
-
-GPU_FN u16 gpu_bf16_from_f32(float x)
-{
-    return (u16)gpu_bf16_bits(x);
-}
-
-/* Two elements, rounded to nearest even. */
-GPU_FN u32 gpu_pack(float low, float high, int element)
-{
-    if (element == GPU_BF16)
-        return gpu_bf16_bits(low) | gpu_bf16_bits(high) << 16;
-    return (u32)gpu_f16_from_f32(low) | (u32)gpu_f16_from_f32(high) << 16;
-}
-
-GPU_FN u128 gpu_u128(u32 x, u32 y, u32 z, u32 w)
-{
-    u128 value = {x, y, z, w};
-    return value;
-}
-
-GPU_FN u32 gpu_word(u128 value, int index)
-{
-    return value[index];
-}
+#include "hip/kernels/gpu_pack.h"
 
 /* Asynchronous copies of 16 bytes to shared memory, zeros where `present` is 0. */
 #define GPU_COPY_ASYNC (GPU_KIND == GPU_NVIDIA)

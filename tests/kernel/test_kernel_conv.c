@@ -5,60 +5,27 @@
  * Operands hold values that the element type represents, so what differs is the order of f32 sums:
  * the limit is 1e-5 of the greatest result.
  */
+#include "hip/selftest_parts.h"
 #include "tests/kernel/kernel_fixture.h"
 
 #define TOLERANCE 1e-5
-
-static const struct {
-    int64_t frames, height, width, in, out, kt, kh, kw, history;
-    int time_pad, stride_t, stride, pad[4], upsample;
-} shapes[] = {
-    {2, 5, 7, 3, 5, 3, 3, 3, 0, 2, 1, 1, {1, 1, 1, 1}, 1},
-    {1, 6, 33, 16, 16, 3, 3, 3, 2, 2, 1, 1, {1, 1, 1, 1}, 1},
-    {3, 4, 15, 17, 33, 3, 3, 3, 1, 2, 1, 1, {1, 1, 1, 1}, 1},
-    {2, 9, 11, 7, 70, 1, 1, 1, 0, 0, 1, 1, {0, 0, 0, 0}, 1},
-    {4, 3, 5, 32, 64, 3, 1, 1, 0, 2, 1, 1, {0, 0, 0, 0}, 1},
-    {5, 3, 5, 6, 3, 3, 1, 1, 2, 2, 2, 1, {0, 0, 0, 0}, 1},
-    {1, 10, 13, 9, 18, 1, 3, 3, 0, 0, 1, 2, {0, 1, 0, 1}, 1},
-    {2, 5, 6, 19, 12, 1, 3, 3, 0, 0, 1, 1, {1, 1, 1, 1}, 2},
-    {1, 1, 1, 1, 1, 1, 1, 1, 0, 0, 1, 1, {0, 0, 0, 0}, 1},
-    {1, 3, 100, 2, 3, 1, 3, 5, 0, 0, 1, 1, {2, 0, 3, 1}, 1},
-    {1, 11, 10, 8, 8, 2, 2, 2, 1, 1, 1, 1, {0, 1, 1, 0}, 1},
-    {2, 7, 8, 5, 4, 1, 1, 1, 0, 0, 1, 2, {0, 0, 0, 0}, 1},
-};
-#define SHAPES (int)(sizeof(shapes) / sizeof(shapes[0]))
 
 static void params_fill(struct kernel_fixture *fix, int variant, enum sora_dtype type,
                         struct sora_tensor *out_weight, struct sora_conv3d *params)
 {
     struct fixture *cpu = &fix->cpu;
-    int64_t t = shapes[variant].frames, h = shapes[variant].height, w = shapes[variant].width;
-    int64_t in = shapes[variant].in, channels = shapes[variant].out;
-    int64_t kt = shapes[variant].kt, kh = shapes[variant].kh, kw = shapes[variant].kw;
-    const int *pad = shapes[variant].pad;
-    int up = shapes[variant].upsample, step = shapes[variant].stride;
-    const int64_t shape[4] = {(shapes[variant].time_pad + t - kt) / shapes[variant].stride_t + 1,
-                              (h * up + pad[0] + pad[1] - kh) / step + 1,
-                              (w * up + pad[2] + pad[3] - kw) / step + 1, channels};
-    *out_weight = kernel_random(fix, type, SORA_SHAPE(channels, in, kt, kh, kw), 1, 1.0f);
-    *params = (struct sora_conv3d){
-        .in = kernel_random(fix, type, SORA_SHAPE(t, h, w, in), 3, 1.0f),
-        .out = fixture_random(cpu, SORA_DTYPE_F32, 4, shape, 2, 1.0f),
-        .time_pad = shapes[variant].time_pad,
-        .stride_t = shapes[variant].stride_t,
-        .stride_h = step,
-        .stride_w = step,
-        .pad_top = pad[0],
-        .pad_bottom = pad[1],
-        .pad_left = pad[2],
-        .pad_right = pad[3],
-        .upsample = up,
-    };
-    if (shapes[variant].history)
+    const struct sora_selftest_conv *s = &sora_selftest_convs[variant];
+    int64_t shape[4];
+    *params = sora_selftest_conv_params(s, shape);
+    *out_weight = kernel_random(fix, type, SORA_SHAPE(s->out, s->in, s->kt, s->kh, s->kw), 1, 1.0f);
+    params->in =
+        kernel_random(fix, type, SORA_SHAPE(s->frames, s->height, s->width, s->in), 3, 1.0f);
+    params->out = fixture_random(cpu, SORA_DTYPE_F32, 4, shape, 2, 1.0f);
+    if (s->history)
         params->history =
-            kernel_random(fix, type, SORA_SHAPE(shapes[variant].history, h, w, in), 4, 1.0f);
+            kernel_random(fix, type, SORA_SHAPE(s->history, s->height, s->width, s->in), 4, 1.0f);
     if (variant % 2 == 0)
-        params->bias = fixture_random(cpu, SORA_DTYPE_BF16, SORA_SHAPE(channels), 5, 1.0f);
+        params->bias = fixture_random(cpu, SORA_DTYPE_BF16, SORA_SHAPE(s->out), 5, 1.0f);
     if (variant % 3 == 1)
         params->residual = fixture_random(cpu, SORA_DTYPE_F32, 4, shape, 6, 1.0f);
 }
@@ -87,6 +54,7 @@ static void *weight_pack(struct kernel_fixture *fix, const struct sora_tensor *w
 
 static void conv_run(struct kernel_fixture *fix, int variant, enum sora_dtype type)
 {
+    const struct sora_selftest_conv *shape = &sora_selftest_convs[variant];
     struct sora_tensor weight;
     struct sora_conv3d params;
     struct sora_packed *packed = NULL;
@@ -103,15 +71,15 @@ static void conv_run(struct kernel_fixture *fix, int variant, enum sora_dtype ty
                     .bias_type = kernel_type(&params.bias),
                     .residual = kernel_operand(fix, &params.residual),
                     .out = kernel_alloc(fix, sora_tensor_size(&params.out)),
-                    .n = (int)shapes[variant].out},
+                    .n = (int)shape->out},
         .history = kernel_operand(fix, &params.history),
-        .history_frames = (int)shapes[variant].history,
+        .history_frames = (int)shape->history,
         .time_pad = params.time_pad,
-        .height = (int)shapes[variant].height,
-        .width = (int)shapes[variant].width,
-        .in_channels = (int)shapes[variant].in,
-        .kernel_h = (int)shapes[variant].kh,
-        .kernel_w = (int)shapes[variant].kw,
+        .height = (int)shape->height,
+        .width = (int)shape->width,
+        .in_channels = (int)shape->in,
+        .kernel_h = (int)shape->kh,
+        .kernel_w = (int)shape->kw,
         .stride_t = params.stride_t,
         .stride_h = params.stride_h,
         .stride_w = params.stride_w,
@@ -121,7 +89,7 @@ static void conv_run(struct kernel_fixture *fix, int variant, enum sora_dtype ty
         .out_height = (int)params.out.shape[1],
         .out_width = (int)params.out.shape[2],
     };
-    int taps = (int)(shapes[variant].kt * shapes[variant].kh * shapes[variant].kw);
+    int taps = (int)(shape->kt * shape->kh * shape->kw);
     assert_int_equal(
         sora_plan_conv(&fix->target, type, (int)params.out.shape[0], taps, &args, &plan), 0);
     kernel_launch(fix, &plan, &args);
@@ -146,17 +114,17 @@ static void f32_run(struct kernel_fixture *fix, int variant)
 
 static void test_bf16(void **state)
 {
-    kernel_for_all(*state, SHAPES, bf16_run);
+    kernel_for_all(*state, sora_selftest_conv_count, bf16_run);
 }
 
 static void test_f16(void **state)
 {
-    kernel_for_all(*state, SHAPES, f16_run);
+    kernel_for_all(*state, sora_selftest_conv_count, f16_run);
 }
 
 static void test_f32(void **state)
 {
-    kernel_for_all(*state, SHAPES, f32_run);
+    kernel_for_all(*state, sora_selftest_conv_count, f32_run);
 }
 
 int main(void)

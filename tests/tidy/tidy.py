@@ -75,7 +75,8 @@ HEADER_OPTIONS = [
 ]
 
 # Parts of hip/kernels/gpu.h, which includes the one that its compiler understands.
-HEADER_PARTS = ("hip/kernels/gpu_amd.h", "hip/kernels/gpu_emulator.h", "hip/kernels/gpu_nvidia.h")
+HEADER_PARTS = ("hip/kernels/gpu_amd.h", "hip/kernels/gpu_emulator.h", "hip/kernels/gpu_nvidia.h",
+                "hip/kernels/gpu_pack.h")
 
 FILE_LINES_MAX = 1000
 HEADER_LINES_MAX = 250

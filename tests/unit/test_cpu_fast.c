@@ -5,6 +5,7 @@
  * One tolerance per operation (the table below), relative to the greatest magnitude of the plain
  * result: sums of k products in another order differ by some roundings of their partial sums.
  */
+#include "hip/selftest_parts.h"
 #include "tests/unit/cpu_fixture.h"
 
 #include <string.h>
@@ -55,59 +56,22 @@ static void matmul_run(struct fixture *fix, int variant, struct sora_tensor *out
 
 static void conv_run(struct fixture *fix, int variant, struct sora_tensor *out)
 {
-    static const struct {
-        int64_t frames, height, width, in, out, kt, kh, kw, history;
-        int time_pad, stride_t, stride, pad[4], upsample;
-    } shapes[] = {
-        {2, 5, 7, 3, 5, 3, 3, 3, 0, 2, 1, 1, {1, 1, 1, 1}, 1},
-        {1, 6, 33, 16, 16, 3, 3, 3, 2, 2, 1, 1, {1, 1, 1, 1}, 1},
-        {3, 4, 15, 17, 33, 3, 3, 3, 1, 2, 1, 1, {1, 1, 1, 1}, 1},
-        {2, 9, 11, 7, 70, 1, 1, 1, 0, 0, 1, 1, {0, 0, 0, 0}, 1},
-        {4, 3, 5, 32, 64, 3, 1, 1, 0, 2, 1, 1, {0, 0, 0, 0}, 1},
-        {5, 3, 5, 6, 3, 3, 1, 1, 2, 2, 2, 1, {0, 0, 0, 0}, 1},
-        {1, 10, 13, 9, 18, 1, 3, 3, 0, 0, 1, 2, {0, 1, 0, 1}, 1},
-        {2, 5, 6, 19, 12, 1, 3, 3, 0, 0, 1, 1, {1, 1, 1, 1}, 2},
-        {1, 2, 3, 384, 40, 3, 3, 3, 0, 2, 1, 1, {1, 1, 1, 1}, 1},
-        {1, 1, 1, 1, 1, 1, 1, 1, 0, 0, 1, 1, {0, 0, 0, 0}, 1},
-        {1, 3, 1000, 2, 3, 1, 3, 5, 0, 0, 1, 1, {2, 0, 3, 1}, 1},
-        {1, 31, 30, 8, 8, 2, 2, 2, 1, 1, 1, 1, {0, 1, 1, 0}, 1},
-        {2, 7, 8, 5, 4, 1, 1, 1, 0, 0, 1, 2, {0, 0, 0, 0}, 1},
-    };
-    int64_t t = shapes[variant].frames, h = shapes[variant].height, w = shapes[variant].width;
-    int64_t in = shapes[variant].in, channels = shapes[variant].out;
-    int64_t kt = shapes[variant].kt, kh = shapes[variant].kh, kw = shapes[variant].kw;
-    const int *pad = shapes[variant].pad;
-    int up = shapes[variant].upsample, step = shapes[variant].stride;
-    const int64_t shape[4] = {
-        (shapes[variant].time_pad + t - kt) / shapes[variant].stride_t + 1,
-        (h * up + pad[0] + pad[1] - kh) / step + 1,
-        (w * up + pad[2] + pad[3] - kw) / step + 1,
-        channels,
-    };
-    struct sora_tensor weight = fixture_random(fix, float_types[variant % 3],
-                                               SORA_SHAPE(channels, in, kt, kh, kw), 1, 1.0f);
+    const struct sora_selftest_conv *s = &sora_selftest_convs[variant];
+    int64_t shape[4];
+    struct sora_conv3d p = sora_selftest_conv_params(s, shape);
+    struct sora_tensor weight = fixture_random(
+        fix, float_types[variant % 3], SORA_SHAPE(s->out, s->in, s->kt, s->kh, s->kw), 1, 1.0f);
     struct sora_packed *packed = NULL;
     assert_int_equal(sora_packed_create(fix->device, &weight, &packed), 0);
-    *out = fixture_random(fix, SORA_DTYPE_F32, 4, shape, 2, 1.0f);
-    struct sora_conv3d p = {
-        .in = fixture_random(fix, SORA_DTYPE_F32, SORA_SHAPE(t, h, w, in), 3, 1.0f),
-        .weight = packed,
-        .out = *out,
-        .time_pad = shapes[variant].time_pad,
-        .stride_t = shapes[variant].stride_t,
-        .stride_h = step,
-        .stride_w = step,
-        .pad_top = pad[0],
-        .pad_bottom = pad[1],
-        .pad_left = pad[2],
-        .pad_right = pad[3],
-        .upsample = up,
-    };
-    if (shapes[variant].history)
+    p.weight = packed;
+    p.out = *out = fixture_random(fix, SORA_DTYPE_F32, 4, shape, 2, 1.0f);
+    p.in = fixture_random(fix, SORA_DTYPE_F32, SORA_SHAPE(s->frames, s->height, s->width, s->in), 3,
+                          1.0f);
+    if (s->history)
         p.history = fixture_random(fix, SORA_DTYPE_F32,
-                                   SORA_SHAPE(shapes[variant].history, h, w, in), 4, 1.0f);
+                                   SORA_SHAPE(s->history, s->height, s->width, s->in), 4, 1.0f);
     if (variant % 2 == 0)
-        p.bias = fixture_random(fix, SORA_DTYPE_BF16, SORA_SHAPE(channels), 5, 1.0f);
+        p.bias = fixture_random(fix, SORA_DTYPE_BF16, SORA_SHAPE(s->out), 5, 1.0f);
     if (variant % 3 == 1)
         p.residual = p.out;
     assert_int_equal(sora_op_conv3d(fix->stream, &p), 0);

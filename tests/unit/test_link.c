@@ -1,55 +1,11 @@
 /* Links on loopback: greeting, messages, bulk credit, reconnecting, versions. */
 #include "proto/link.h"
-#include "tests/unit/link_fixture.h"
-
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
-
-static struct end home, node;
-static struct end *const both[] = {&home, &node};
+#include "tests/unit/link_pair.h"
 
 static int setup(void **state)
 {
-    (void)state;
-    end_init(&home, "brook");
-    end_init(&node, "heath");
-    struct sora_link_params params = end_params(&home, true);
-    end_open(&home, &params);
-    params = end_params(&node, false);
-    end_open(&node, &params);
+    pair_setup(state);
     return sora_link_admit(home.link, &node.studio.identity);
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    end_fini(&home);
-    end_fini(&node);
-    return 0;
-}
-
-static sora_peer dial(void)
-{
-    sora_peer peer = 0;
-    assert_int_equal(sora_link_dial(node.link, &home.studio.identity,
-                                    sora_link_endpoint(home.link, SORA_CHANNEL_CONTROL), &peer,
-                                    NULL),
-                     SORA_OK);
-    return peer;
-}
-
-static bool are_up(struct end *const *ends)
-{
-    return ends[0]->ups > 0 && ends[1]->ups > 0;
-}
-
-static bool node_down(struct end *const *ends)
-{
-    return ends[1]->downs > 0;
 }
 
 static bool answer_nodes(struct end *end, const struct sora_link_event *event)
@@ -271,15 +227,17 @@ static void versions_must_overlap(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(members_greet_and_ask, setup, teardown),
-        cmocka_unit_test_setup_teardown(bulk_flows_by_credit, setup, teardown),
-        cmocka_unit_test_setup_teardown(credit_that_is_held_stops_the_sender, setup, teardown),
-        cmocka_unit_test_setup_teardown(who_sends_beyond_its_credit_is_dropped, setup, teardown),
+        cmocka_unit_test_setup_teardown(members_greet_and_ask, setup, pair_teardown),
+        cmocka_unit_test_setup_teardown(bulk_flows_by_credit, setup, pair_teardown),
+        cmocka_unit_test_setup_teardown(credit_that_is_held_stops_the_sender, setup, pair_teardown),
+        cmocka_unit_test_setup_teardown(who_sends_beyond_its_credit_is_dropped, setup,
+                                        pair_teardown),
         cmocka_unit_test_setup_teardown(messages_keep_to_their_channel_and_payload, setup,
-                                        teardown),
-        cmocka_unit_test_setup_teardown(a_dialed_peer_comes_back_after_a_restart, setup, teardown),
-        cmocka_unit_test_setup_teardown(an_address_in_use_is_said, setup, teardown),
-        cmocka_unit_test_setup_teardown(versions_must_overlap, setup, teardown),
+                                        pair_teardown),
+        cmocka_unit_test_setup_teardown(a_dialed_peer_comes_back_after_a_restart, setup,
+                                        pair_teardown),
+        cmocka_unit_test_setup_teardown(an_address_in_use_is_said, setup, pair_teardown),
+        cmocka_unit_test_setup_teardown(versions_must_overlap, setup, pair_teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,57 +1,7 @@
 /* The door: who gets in, who does not, what knocking costs; members who leave; guests. */
 #include "proto/invite.h"
 #include "proto/link.h"
-#include "tests/unit/link_fixture.h"
-
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
-
-static struct end home, node;
-static struct end *const both[] = {&home, &node};
-
-static int setup(void **state)
-{
-    (void)state;
-    end_init(&home, "brook");
-    end_init(&node, "heath");
-    struct sora_link_params params = end_params(&home, true);
-    end_open(&home, &params);
-    params = end_params(&node, false);
-    end_open(&node, &params);
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    end_fini(&home);
-    end_fini(&node);
-    return 0;
-}
-
-static sora_peer dial(void)
-{
-    sora_peer peer = 0;
-    assert_int_equal(sora_link_dial(node.link, &home.studio.identity,
-                                    sora_link_endpoint(home.link, SORA_CHANNEL_CONTROL), &peer,
-                                    NULL),
-                     SORA_OK);
-    return peer;
-}
-
-static bool are_up(struct end *const *ends)
-{
-    return ends[0]->ups > 0 && ends[1]->ups > 0;
-}
-
-static bool node_down(struct end *const *ends)
-{
-    return ends[1]->downs > 0;
-}
+#include "tests/unit/link_pair.h"
 
 static void an_unknown_key_is_refused(void **state)
 {
@@ -386,16 +336,21 @@ static void the_ninth_guest_is_refused(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(an_unknown_key_is_refused, setup, teardown),
-        cmocka_unit_test_setup_teardown(another_server_key_is_refused, setup, teardown),
-        cmocka_unit_test_setup_teardown(a_peer_without_curve_is_refused, setup, teardown),
-        cmocka_unit_test_setup_teardown(without_its_zap_thread_nobody_gets_in, setup, teardown),
-        cmocka_unit_test_setup_teardown(an_open_door_is_found_by_the_test, setup, teardown),
-        cmocka_unit_test_setup_teardown(a_declared_4_gib_frame_costs_no_memory, setup, teardown),
-        cmocka_unit_test_setup_teardown(a_dismissed_member_is_out_within_a_second, setup, teardown),
-        cmocka_unit_test_setup_teardown(a_member_who_sends_rubbish_is_dropped, setup, teardown),
-        cmocka_unit_test_setup_teardown(a_guest_joins_once, setup, teardown),
-        cmocka_unit_test_setup_teardown(the_ninth_guest_is_refused, setup, teardown),
+        cmocka_unit_test_setup_teardown(an_unknown_key_is_refused, pair_setup, pair_teardown),
+        cmocka_unit_test_setup_teardown(another_server_key_is_refused, pair_setup, pair_teardown),
+        cmocka_unit_test_setup_teardown(a_peer_without_curve_is_refused, pair_setup, pair_teardown),
+        cmocka_unit_test_setup_teardown(without_its_zap_thread_nobody_gets_in, pair_setup,
+                                        pair_teardown),
+        cmocka_unit_test_setup_teardown(an_open_door_is_found_by_the_test, pair_setup,
+                                        pair_teardown),
+        cmocka_unit_test_setup_teardown(a_declared_4_gib_frame_costs_no_memory, pair_setup,
+                                        pair_teardown),
+        cmocka_unit_test_setup_teardown(a_dismissed_member_is_out_within_a_second, pair_setup,
+                                        pair_teardown),
+        cmocka_unit_test_setup_teardown(a_member_who_sends_rubbish_is_dropped, pair_setup,
+                                        pair_teardown),
+        cmocka_unit_test_setup_teardown(a_guest_joins_once, pair_setup, pair_teardown),
+        cmocka_unit_test_setup_teardown(the_ninth_guest_is_refused, pair_setup, pair_teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
