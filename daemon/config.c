@@ -49,8 +49,9 @@ static const struct sora_setting rows[] = {
          "addresses where members may be found, besides those that members tell"),
     TEXT("roles", 'r', roles, 60, "ROLE,...",
          "node (renders), scheduler (is home for jobs); default both"),
-    TEXT("devices", 'd', devices, 1000, "ID[:threads=N][:memory=SIZE],...",
-         "devices to offer; default cpu0 with all threads"),
+    TEXT("devices", 'd', devices, 1000, "ID[:threads=N][:memory=SIZE][:precision=P],...",
+         "devices to offer: cpu0, gpu0, or gpu for all cards; precision bf16 (of cards, default), "
+         "f16 or f32; default cpu0,gpu"),
     TEXT("hours", 0, hours, 63, "HH:MM-HH:MM,...",
          "when devices are offered, local time; default always"),
     TEXT("memory", 0, memory, 20, "SIZE", "memory of a device to use at most; default all"),
@@ -154,8 +155,8 @@ static int fill_defaults(struct sora_config *config)
     if (config->log_level < 0)
         config->log_level = SORA_LOG_INFO;
     if (set_default(&config->name, name) || set_default(&config->listen, "0.0.0.0") ||
-        set_default(&config->roles, "node,scheduler") || set_default(&config->devices, "cpu0") ||
-        set_default(&config->blob_limit, "50G"))
+        set_default(&config->roles, "node,scheduler") ||
+        set_default(&config->devices, "cpu0,gpu") || set_default(&config->blob_limit, "50G"))
         return SORA_E_MEMORY;
     return SORA_OK;
 }

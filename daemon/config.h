@@ -14,7 +14,8 @@
 #define SORA_CONFIG_PEERS_MAX 16
 #define SORA_CONFIG_MODELS_MAX 16
 #define SORA_CONFIG_PATH_SIZE 1024
-#define SORA_ADDRESS_SIZE 128 /* "tcp://host:port", with NUL */
+#define SORA_ADDRESS_SIZE 128   /* "tcp://host:port", with NUL */
+#define SORA_CONFIG_CARDS "gpu" /* the device that means every card that is found */
 
 struct sora_config {
     /* As set; sora_config_load fills what was left out. */
@@ -28,6 +29,7 @@ struct sora_config {
     uint32_t role_bits; /* enum sora_role */
     int device_count;
     struct sora_agent_device device_rows[SORA_AGENT_DEVICES_MAX];
+    char cards_absent[512]; /* why there are no cards, once looked for; "" for no reason */
     int peer_count;
     char peer_rows[SORA_CONFIG_PEERS_MAX][SORA_ADDRESS_SIZE]; /* "tcp://host:port" */
     int model_count;
@@ -45,6 +47,10 @@ extern const struct sora_settings_table sora_config_table;
 int sora_config_load(int argc, char **argv, struct sora_config *out_config,
                      struct sora_fault *fault);
 void sora_config_fini(struct sora_config *config);
+
+/* Looks for cards where devices name any: those found take the place of "gpu", others leave the
+ * list. Logs what is there and why no more. Blocks while drivers start, up to 20 s; never fails. */
+void sora_config_find_cards(struct sora_config *config);
 
 /* Bytes of "512M", "4G", "1.5T" (powers of 1024). Errors: INVALID; `origin` begins the sentence. */
 int sora_config_bytes(const char *origin, const char *text, uint64_t *out_bytes,

@@ -1,6 +1,7 @@
 /* Lists, sizes, hours and places: from the texts of the keys to what the daemon uses. */
 #include "daemon/config_parts.h"
 
+#include "hip/gpu/gpu.h"
 #include "node/hours.h"
 
 #include <ctype.h>
@@ -132,17 +133,55 @@ static int check_hours(const char *text, struct sora_fault *fault)
     return sora_hours_parse(text, &hours, fault);
 }
 
-/* "threads=4" or "memory=8G". */
+static bool is_cpu(const char *id)
+{
+    return strncmp(id, "cpu", 3) == 0 && id[3] && strspn(id + 3, "0123456789") == strlen(id + 3);
+}
+
+static int check_id(const char *id, struct sora_fault *fault)
+{
+    if (is_cpu(id) || strcmp(id, SORA_CONFIG_CARDS) == 0 || sora_gpu_name_is(id))
+        return SORA_OK;
+    return sora_fault_set(fault, SORA_E_INVALID,
+                          "devices: '%.60s' is none of cpu0, gpu (all cards) and gpu0 to gpu%d "
+                          "('sora-worker devices' lists what is here)",
+                          id, SORA_GPU_CARDS_MAX - 1);
+}
+
+static int set_precision(struct sora_agent_device *device, const char *text,
+                         struct sora_fault *fault)
+{
+    static const char *const names[] = {"bf16", "f16", "f32"};
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]) && !is_cpu(device->id); i++) {
+        if (strcmp(text, names[i]) == 0) {
+            snprintf(device->precision, sizeof(device->precision), "%s", names[i]);
+            return SORA_OK;
+        }
+    }
+    return sora_fault_set(fault, SORA_E_INVALID,
+                          "devices: precision=%.20s of %s: cards take bf16, f16 or f32, a CPU "
+                          "computes in f32",
+                          text, device->id);
+}
+
+/* "threads=4", "memory=8G" or "precision=f32". */
 static int set_attribute(struct sora_agent_device *device, const char *text,
                          struct sora_fault *fault)
 {
     if (strncmp(text, "memory=", 7) == 0)
         return sora_config_bytes("devices: memory", text + 7, &device->memory_max, fault);
+    if (strncmp(text, "precision=", 10) == 0)
+        return set_precision(device, text + 10, fault);
+    if (strncmp(text, "threads=", 8) == 0 && !is_cpu(device->id))
+        return sora_fault_set(fault, SORA_E_INVALID, "devices: %s has no threads to choose",
+                              device->id);
     char *end = NULL;
     long threads = strncmp(text, "threads=", 8) == 0 ? strtol(text + 8, &end, 10) : 0;
     if (!end || end == text + 8 || *end || threads < 1 || threads > 1024)
         return sora_fault_set(fault, SORA_E_INVALID,
-                              "devices: '%.60s' is not threads=N (1 to 1024) or memory=SIZE", text);
+                              "devices: '%.60s' is not threads=N (1 to 1024), memory=SIZE or "
+                              "precision=bf16|f16|f32",
+                              text);
     device->threads = (int)threads;
     return SORA_OK;
 }
@@ -158,13 +197,16 @@ static int add_device(struct sora_config *config, const char *item, struct sora_
         return sora_fault_set(fault, SORA_E_INVALID,
                               "devices: '%.60s' does not begin with an id such as cpu0", item);
     snprintf(device.id, sizeof(device.id), "%.*s", (int)length, item);
+    int rc = check_id(device.id, fault);
+    if (rc)
+        return rc;
     for (int i = 0; i < config->device_count; i++) {
         if (strcmp(config->device_rows[i].id, device.id) == 0)
             return sora_fault_set(fault, SORA_E_INVALID, "devices: %s is there twice", device.id);
     }
     snprintf(device.hours, sizeof(device.hours), "%s", config->hours ? config->hours : "");
-    int rc = config->memory ? sora_config_bytes("memory", config->memory, &device.memory_max, fault)
-                            : SORA_OK;
+    rc = config->memory ? sora_config_bytes("memory", config->memory, &device.memory_max, fault)
+                        : SORA_OK;
     while (rc == SORA_OK && *at == ':') {
         char attribute[64];
         length = strcspn(at + 1, ":");

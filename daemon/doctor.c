@@ -133,6 +133,8 @@ static void check_devices(struct sora_daemon *daemon, struct report *report)
             add(report, name, whole, "%.80s%s", sandbox,
                 whole ? "" : "; this kernel offers no more, a newer one holds workers in better");
     }
+    if (daemon->config->cards_absent[0])
+        add(report, "cards", true, "none: %.300s", daemon->config->cards_absent);
     if (advert->n_devices == 0)
         add(report, "devices", false, "none; see the log for what became of the workers");
     add(report, "worker", access(daemon->config->worker_path, X_OK) == 0, "%.300s",

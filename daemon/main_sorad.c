@@ -88,7 +88,7 @@ static int run(struct sora_daemon *daemon, int signals, struct sora_fault *fault
     }
 }
 
-static int serve(const struct sora_config *config)
+static int serve(struct sora_config *config)
 {
     struct sora_daemon *daemon = NULL;
     struct sora_fault fault = {0};
@@ -101,6 +101,7 @@ static int serve(const struct sora_config *config)
     umask(077);
     sora_log_set_level((enum sora_log_level)config->log_level);
     sora_log_ring_start();
+    sora_config_find_cards(config);
     int rc = sora_daemon_create(config, &daemon, &fault);
     if (rc == SORA_OK) {
         sd_notify(0, "READY=1");

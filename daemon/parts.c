@@ -14,6 +14,7 @@ struct sora_parts {
     struct sora_agent *agent; /* NULL without the role node */
     struct sora_store *store;
     struct sora_home *home; /* NULL without the role scheduler */
+    char kernels[SORA_STATE_PATH_SIZE];
 };
 
 /* ---- start and end ---- */
@@ -71,18 +72,19 @@ static int open_agent(const struct sora_parts_params *params, struct sora_parts 
 {
     char speeds[SORA_STATE_PATH_SIZE];
     const struct sora_config *config = params->config;
-    struct sora_agent_params agent = {.post = params->post,
-                                      .blobs = parts->blobs,
-                                      .transfer = parts->transfer,
-                                      .models = parts->models,
-                                      .trust = params->trust,
-                                      .sign = params->self->sign,
-                                      .certificate = &params->self->certificate,
-                                      .worker_program = config->worker_path,
-                                      .speeds_path =
-                                          sora_state_path(params->state, "speeds", speeds),
-                                      .boot = params->boot,
-                                      .device_count = config->device_count};
+    struct sora_agent_params agent = {
+        .post = params->post,
+        .blobs = parts->blobs,
+        .transfer = parts->transfer,
+        .models = parts->models,
+        .trust = params->trust,
+        .sign = params->self->sign,
+        .certificate = &params->self->certificate,
+        .worker_program = config->worker_path,
+        .speeds_path = sora_state_path(params->state, "speeds", speeds),
+        .cache_path = sora_state_path(params->state, "kernels", parts->kernels),
+        .boot = params->boot,
+        .device_count = config->device_count};
     memcpy(agent.devices, config->device_rows, sizeof(agent.devices));
     return sora_agent_create(&agent, &parts->agent, fault);
 }

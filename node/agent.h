@@ -20,8 +20,9 @@ struct sora_agent;
 
 /* A device that may be offered. */
 struct sora_agent_device {
-    char id[24];         /* "cpu0" */
+    char id[24];         /* "cpu0", "gpu0" */
     int threads;         /* of a CPU; 0: all */
+    char precision[8];   /* of a card: "bf16", "f16", "f32"; "": the worker's default */
     char hours[64];      /* "19:00-08:00": when it is offered (local time); "": always */
     uint64_t memory_max; /* bytes; 0: what the device has */
 };
@@ -36,6 +37,7 @@ struct sora_agent_params {
     const struct sora_certificate *certificate;
     const char *worker_program;
     const char *speeds_path; /* measured speeds are kept here; NULL: not kept */
+    const char *cache_path;  /* folder for kernels compiled for cards; NULL: none */
     uint64_t boot;
     int device_count;
     struct sora_agent_device devices[SORA_AGENT_DEVICES_MAX];

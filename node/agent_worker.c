@@ -5,6 +5,7 @@
 #include "node/agent_calls.h"
 
 #include "base/log.h"
+#include "hip/gpu/gpu.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -64,10 +65,11 @@ void agent_device_restart(struct agent_device *device, bool at_once)
 /* The child is of no use any more. */
 static void child_failed(struct agent_device *device, const char *text)
 {
+    bool said = strcmp(device->failure, text) == 0; /* a card that is not there: once */
     snprintf(device->failure, sizeof(device->failure), "%s", text);
     agent_device_restart(device, false);
-    sora_log(SORA_LOG_ERROR, "worker failed device=%s reason=\"%s\" again_in_s=%d",
-             device->config->id, text,
+    sora_log(said ? SORA_LOG_DEBUG : SORA_LOG_ERROR,
+             "worker failed device=%s reason=\"%s\" again_in_s=%d", device->config->id, text,
              (int)((device->start_at - device->agent->now) / SORA_TIME_SECOND));
     struct agent_task *task = device->task;
     if (!task)
@@ -115,34 +117,43 @@ static void fill_reads(struct agent_device *device)
     }
 }
 
+/* Of a child's command line, in pairs; NULL follows the last. */
+struct arguments {
+    const char *items[2 * (AGENT_READ_MAX + 8) + 1];
+    int count;
+};
+
+static void add_pair(struct arguments *arguments, const char *first, const char *second)
+{
+    SORA_ASSERT(arguments->count + 2 < (int)(sizeof(arguments->items) / sizeof(char *)));
+    arguments->items[arguments->count++] = first;
+    arguments->items[arguments->count++] = second;
+}
+
 static int start_child(struct agent_device *device, struct sora_fault *fault)
 {
     struct sora_agent *agent = device->agent;
-    const char *argv[2 * AGENT_READ_MAX + 16];
+    struct arguments arguments = {.count = 0};
     char threads[16], memory[32];
-    int count = 0;
+    bool is_card = sora_gpu_name_is(device->config->id);
     fill_reads(device);
     snprintf(threads, sizeof(threads), "%d", device->config->threads);
     snprintf(memory, sizeof(memory), "%llu", (unsigned long long)device->config->memory_max);
-    argv[count++] = agent->params.worker_program;
-    argv[count++] = "serve";
-    argv[count++] = "--device";
-    argv[count++] = device->config->id;
-    argv[count++] = "--threads";
-    argv[count++] = threads;
-    if (device->config->memory_max) {
-        argv[count++] = "--memory";
-        argv[count++] = memory;
-    }
-    for (int i = 0; i < device->read_count; i++) {
-        argv[count++] = "--read";
-        argv[count++] = device->read_paths[i];
-    }
-    argv[count++] = "--write";
-    argv[count++] = sora_blob_store_incoming(agent->params.blobs);
-    argv[count] = NULL;
-    const struct sora_child_params params = {
-        .program = agent->params.worker_program, .argv = argv, .queue_bytes_max = QUEUE_BYTES_MAX};
+    add_pair(&arguments, agent->params.worker_program, "serve");
+    add_pair(&arguments, "--device", device->config->id);
+    add_pair(&arguments, "--threads", threads);
+    if (device->config->memory_max)
+        add_pair(&arguments, "--memory", memory);
+    if (is_card && device->config->precision[0])
+        add_pair(&arguments, "--precision", device->config->precision);
+    if (is_card && agent->params.cache_path)
+        add_pair(&arguments, "--cache", agent->params.cache_path);
+    for (int i = 0; i < device->read_count; i++)
+        add_pair(&arguments, "--read", device->read_paths[i]);
+    add_pair(&arguments, "--write", sora_blob_store_incoming(agent->params.blobs));
+    const struct sora_child_params params = {.program = agent->params.worker_program,
+                                             .argv = arguments.items,
+                                             .queue_bytes_max = QUEUE_BYTES_MAX};
     return sora_child_create(&params, &device->child, fault);
 }
 
@@ -154,8 +165,8 @@ static void try_start(struct agent_device *device)
         return;
     }
     device->ready_at = device->agent->now + START_NS; /* the latest */
-    sora_log(SORA_LOG_INFO, "worker started device=%s pid=%d", device->config->id,
-             (int)sora_child_pid(device->child));
+    sora_log(device->failure[0] ? SORA_LOG_DEBUG : SORA_LOG_INFO, "worker started device=%s pid=%d",
+             device->config->id, (int)sora_child_pid(device->child));
 }
 
 /* What the child says of itself goes into adverts, so it is made fit for them. */

@@ -6,6 +6,7 @@
 
 #include "base/settings.h"
 #include "hip/cpu/cpu.h"
+#include "node/cards.h"
 #include "node/device_plan.h"
 
 #include <inttypes.h>
@@ -18,7 +19,7 @@
 
 struct options {
     char *plan; /* in the help only: it takes three values */
-    int precision, json, help;
+    int precision, json, frames, help;
 };
 
 #define ROW(name, type, field, choices, unit, help)                                                \
@@ -31,6 +32,7 @@ static const struct sora_setting option_rows[] = {
     ROW("precision", SORA_SETTING_CHOICE, precision, "bf16|f16|f32", NULL,
         "of products on a card, for --plan; default bf16"),
     ROW("json", SORA_SETTING_FLAG, json, NULL, NULL, "print JSON"),
+    ROW("frames", SORA_SETTING_FLAG, frames, NULL, NULL, "for sorad: the cards over descriptor 3"),
     ROW("help", SORA_SETTING_FLAG, help, NULL, NULL, "print this"),
 };
 static const struct sora_settings_table option_table = {
@@ -48,6 +50,31 @@ struct machine {
 
 /* ---- what is here ---- */
 
+/* With SORA_GPU=emulator:KIND every card is the emulator's; one of them is listed. */
+static int emulated_card(struct machine *machine, struct sora_fault *fault)
+{
+    struct sora_gpu_params params = {.index = 0};
+    struct sora_device *device = NULL;
+    int error = sora_gpu_name_resolve("gpu0", &params, fault);
+    if (!error)
+        error = sora_gpu_device_create(&params, &device, fault);
+    if (error)
+        return error;
+    machine->cards = (struct sora_gpu_cards){.count = 1};
+    machine->cards.cards[0] = *sora_gpu_device_card(device);
+    sora_device_destroy(&device);
+    return 0;
+}
+
+static int cards_read(struct machine *machine, struct sora_fault *fault)
+{
+    const char *emulator = getenv("SORA_GPU");
+    if (emulator && *emulator)
+        return emulated_card(machine, fault);
+    sora_gpu_cards_find(NULL, &machine->cards);
+    return 0;
+}
+
 static int machine_read(struct machine *machine, struct sora_fault *fault)
 {
     struct sora_device *cpu = NULL;
@@ -56,8 +83,7 @@ static int machine_read(struct machine *machine, struct sora_fault *fault)
         return error;
     sora_device_caps(cpu, &machine->cpu);
     sora_device_destroy(&cpu);
-    sora_gpu_cards_find(NULL, &machine->cards);
-    return 0;
+    return cards_read(machine, fault);
 }
 
 static void print_card(int position, const struct sora_gpu_card *card)
@@ -226,6 +252,31 @@ static void json_plan(const struct sora_device_plan *plan, const struct machine 
     fputs("]}", stdout);
 }
 
+/* ---- for the daemon ---- */
+
+static int send_cards(struct machine *machine, struct sora_fault *fault)
+{
+    struct sora_cards list = {.count = 0};
+    int error = cards_read(machine, fault);
+    if (error)
+        sora_fault_set(&machine->cards.absences[machine->cards.absence_count++].fault, error, "%s",
+                       fault->text);
+    for (int i = 0; i < machine->cards.count && i < SORA_CARDS_MAX; i++) {
+        const struct sora_gpu_card *card = &machine->cards.cards[i];
+        struct sora_card_found *found = &list.items[list.count++];
+        sora_gpu_card_label(i, found->id, sizeof(found->id));
+        snprintf(found->name, sizeof(found->name), "%s", card->name);
+        snprintf(found->pci, sizeof(found->pci), "%s", card->pci);
+        found->memory_total = card->memory_total;
+    }
+    for (int i = 0; i < machine->cards.absence_count; i++) {
+        size_t length = strlen(list.absent);
+        snprintf(list.absent + length, sizeof(list.absent) - length, "%s%.200s", i ? "; " : "",
+                 machine->cards.absences[i].fault.text);
+    }
+    return sora_cards_send(&list, fault);
+}
+
 /* ---- the command ---- */
 
 /* Takes `--plan MODEL SIZE FRAMES` out of argv. */
@@ -259,6 +310,8 @@ static int run(const struct options *options, struct sora_device_plan_ask *ask,
     struct sora_device_plan plan;
     ask->precision =
         options->precision > 0 ? (enum sora_gpu_precision)options->precision : SORA_GPU_BF16;
+    if (options->frames)
+        return send_cards(&machine, fault);
     int error = ask->model ? sora_device_plan_make(ask, &plan, fault) : 0;
     if (!error)
         error = machine_read(&machine, fault);

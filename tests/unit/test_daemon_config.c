@@ -51,8 +51,9 @@ static void defaults_serve_at_once(void **state)
     assert_int_equal(config.bulk_port, 7711);
     assert_int_equal(config.invite_port, 7712);
     assert_int_equal(config.role_bits, SORA_ROLE_NODE | SORA_ROLE_SCHEDULER);
-    assert_int_equal(config.device_count, 1);
+    assert_int_equal(config.device_count, 2);
     assert_string_equal(config.device_rows[0].id, "cpu0");
+    assert_string_equal(config.device_rows[1].id, "gpu");
     assert_int_equal(config.beacon, 0);
     assert_true(config.name[0] != '\0');
 }
@@ -103,6 +104,44 @@ static void a_named_file_must_be_there(void **state)
     assert_int_equal(load("--config=/nowhere/sorad.yaml", NULL, NULL, NULL), SORA_E_NOT_FOUND);
 }
 
+/* Loads with these devices and looks for cards by `worker`. */
+static void find_cards(const char *devices, const char *worker)
+{
+    char option[128];
+    snprintf(option, sizeof(option), "--devices=%s", devices);
+    sora_config_fini(&config);
+    assert_int_equal(load(option, NULL, NULL, NULL), SORA_OK);
+    snprintf(config.worker_path, sizeof(config.worker_path), "%s", worker);
+    sora_config_find_cards(&config);
+}
+
+/* "gpu" becomes the cards that are there, with its attributes; a card with a row of its own keeps
+ * it; without cards the CPU is left, and the reason is kept. */
+static void cards_are_found(void **state)
+{
+    (void)state;
+    setenv("SORA_GPU", "emulator:cdna", 1);
+    find_cards("gpu:memory=2G:precision=f32,cpu0", SORA_WORKER);
+    assert_int_equal(config.device_count, 2);
+    assert_string_equal(config.device_rows[0].id, "cpu0");
+    assert_string_equal(config.device_rows[1].id, "gpu0");
+    assert_string_equal(config.device_rows[1].precision, "f32");
+    assert_int_equal(config.device_rows[1].memory_max, (uint64_t)2 << 30);
+    assert_string_equal(config.cards_absent, "");
+    find_cards("gpu3,gpu0:precision=f16,gpu", SORA_WORKER);
+    assert_int_equal(config.device_count, 1);
+    assert_string_equal(config.device_rows[0].precision, "f16");
+    setenv("SORA_GPU", "emulator:none", 1);
+    find_cards("cpu0,gpu", SORA_WORKER);
+    assert_int_equal(config.device_count, 1);
+    assert_string_equal(config.device_rows[0].id, "cpu0");
+    assert_non_null(strstr(config.cards_absent, "the emulator has no kind 'none'"));
+    find_cards("cpu0,gpu", "/bin/true");
+    assert_int_equal(config.device_count, 1);
+    assert_non_null(strstr(config.cards_absent, "looking for cards failed"));
+    unsetenv("SORA_GPU");
+}
+
 static void wrong_values_name_the_way_out(void **state)
 {
     static const struct {
@@ -114,6 +153,12 @@ static void wrong_values_name_the_way_out(void **state)
         {"--devices=cpu0,cpu0", "twice"},
         {"--devices=", "empty"},
         {"--devices=,cpu0", "empty"},
+        {"--devices=npu0", "gpu0 to gpu15"},
+        {"--devices=gpu16", "gpu0 to gpu15"},
+        {"--devices=cpu", "gpu0 to gpu15"},
+        {"--devices=gpu0:threads=2", "gpu0 has no threads"},
+        {"--devices=gpu0:precision=f8", "bf16, f16 or f32"},
+        {"--devices=cpu0:precision=bf16", "a CPU computes in f32"},
         {"--hours=9-17", "19:00-08:00"},
         {"--hours=29:00-08:00", "19:00-08:00"},
         {"--memory=lots", "512M"},
@@ -146,6 +191,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(options_win_over_the_file, setup, teardown),
         cmocka_unit_test_setup_teardown(unknown_keys_suggest_the_nearest, setup, teardown),
         cmocka_unit_test_setup_teardown(a_named_file_must_be_there, setup, teardown),
+        cmocka_unit_test_setup_teardown(cards_are_found, setup, teardown),
         cmocka_unit_test_setup_teardown(wrong_values_name_the_way_out, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
