@@ -131,8 +131,14 @@ static void device_caps(const struct sora_device *base, struct sora_device_caps 
         .head_size_max = base->head_size_max,
     };
     snprintf(out_caps->name, sizeof(out_caps->name), "%.63s", device->card.name);
-    snprintf(out_caps->device_class, sizeof(out_caps->device_class), "%s-%s-%d", device->card.arch,
-             precision_names[device->precision], SORA_GPU_KERNEL_VERSION);
+    const char *library = sora_gpu_blas_class(device);
+    int length =
+        snprintf(out_caps->device_class, sizeof(out_caps->device_class), "%s-%s-%d",
+                 device->card.arch, precision_names[device->precision], SORA_GPU_KERNEL_VERSION);
+    /* A library's choice depends on how many processors it may use. */
+    if (library)
+        snprintf(out_caps->device_class + length, sizeof(out_caps->device_class) - (size_t)length,
+                 "-%s-%d", library, device->card.processor_count);
 }
 
 static void device_destroy(struct sora_device *base)
@@ -142,6 +148,7 @@ static void device_destroy(struct sora_device *base)
         sora_gpu_stream_close(device->own);
     if (device->entered)
         sora_gpu_enter(device);
+    sora_gpu_blas_destroy(&device->blas);
     sora_gpu_module_destroy(&device->module);
     sora_gpu_pool_destroy(&device->pool);
     if (device->entered)
@@ -240,6 +247,8 @@ static int device_start(struct sora_gpu_device *device, const struct sora_gpu_pa
                            "programs that use the card",
                            device->card.name);
     }
+    if (!error)
+        sora_gpu_blas_open(device);
     return error;
 }
 

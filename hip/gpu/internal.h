@@ -3,6 +3,7 @@
 #define SORA_HIP_GPU_INTERNAL_H
 
 #include "hip/device_ops.h"
+#include "hip/gpu/blas.h"
 #include "hip/gpu/gpu.h"
 #include "hip/gpu/launch_plan.h"
 #include "hip/gpu/module.h"
@@ -24,12 +25,14 @@ struct sora_gpu_device {
     uint64_t memory_limit;
     struct sora_gpu_pool *pool;     /* owned */
     struct sora_gpu_module *module; /* owned */
+    struct sora_gpu_blas *blas;     /* owned; NULL without the vendor's library of products */
     struct sora_kernel_target target;
     pthread_mutex_t import_lock; /* of the device's own stream */
     struct sora_gpu_stream *own; /* for imports and packing; idle between calls */
     pthread_mutex_t lock;        /* of what follows */
     int stream_count;            /* the caller's */
     bool failed;                 /* a failure was logged */
+    bool blas_used;              /* until the library fails */
 };
 
 struct sora_gpu_buffer {
@@ -114,6 +117,14 @@ int sora_gpu_launch_elements(struct sora_stream *stream, enum sora_kernel kernel
                              int64_t count);
 int sora_gpu_launch_rows(struct sora_stream *stream, enum sora_kernel kernel, const void *args,
                          int64_t rows);
+
+/* ops_blas.c: opens the library where there is one and nothing forbids it; logs which it is. */
+void sora_gpu_blas_open(struct sora_gpu_device *device);
+/* The library's part of the device class; NULL while products are our own. */
+const char *sora_gpu_blas_class(struct sora_gpu_device *device);
+/* Does as many rows of a product as the library takes, from the first on; *args is what is left
+ * (m = 0: nothing). `type` is that of the weights. Errors: MEMORY (scratch), DEVICE. */
+int sora_gpu_blas_matmul(struct sora_stream *stream, enum sora_dtype type, struct gemm_args *args);
 
 /* ops_layout.c, ops_row.c, ops_product.c: the slots of hip/device_ops.h. */
 int sora_gpu_tensor_upload(struct sora_stream *stream, const struct sora_tensor *tensor,

@@ -138,6 +138,20 @@ int sora_plan_gemm(const struct sora_kernel_target *target, enum sora_dtype prec
                         args, sizeof(*args), out_plan);
 }
 
+int sora_plan_epilogue(struct gemm_args *args, struct sora_launch_plan *out_plan)
+{
+    if (args->m < 1 || args->n < 1)
+        return SORA_E_INVALID;
+    args->k = args->a_stride = args->n;
+    args->b = NULL;
+    args->b_scale = NULL;
+    product_flags(args, false, 4);
+    args->out_vector = args->out_vector && aligned(args->a);
+    return plan_fill(SORA_KERNEL_epilogue,
+                     pieces((int64_t)args->m * pieces(args->n, 4) * 4, ELEMENTS_PER_BLOCK), 0,
+                     sizeof(*args), out_plan);
+}
+
 int sora_plan_conv_channels(int in_channels)
 {
     return (in_channels + 7) / 8 * 8;

@@ -60,6 +60,10 @@ int sora_plan_gemm(const struct sora_kernel_target *target, enum sora_dtype prec
                    enum sora_plan_weight weight, struct gemm_args *args,
                    struct sora_launch_plan *out_plan);
 
+/* The epilogue alone, over f32 sums [m][n] at `a` that are already there; may be in place. Sets the
+ * flags as sora_plan_gemm does. */
+int sora_plan_epilogue(struct gemm_args *args, struct sora_launch_plan *out_plan);
+
 /* A convolution: fills product.m, n, k, strides and flags from the geometry. The caller has set
  * product.n (output channels) and everything in conv_args but the flags; `frames` and `taps` are
  * the output's frames and kernel_t * kernel_h * kernel_w. Weights are packed in `precision`. */

@@ -62,6 +62,10 @@ static int matmul_run(struct sora_stream *stream, enum sora_dtype weight, struct
     bool is_half = false;
     int error = 0;
     if (type == weight && type != SORA_DTYPE_F32)
+        error = sora_gpu_blas_matmul(stream, type, args);
+    if (error || args->m == 0)
+        return error;
+    if (type == weight && type != SORA_DTYPE_F32)
         error = round_rows(stream, type, args, &is_half);
     struct sora_launch_plan plan;
     if (!error)

@@ -38,13 +38,13 @@ GPU_FN void epilogue_load(struct epilogue_group *group, const float *from, int c
         group->values[i] = i < count ? from[i] : 0.0f;
 }
 
-/* out[row,column..] in the order of args.h; `sums` is 16-byte aligned. */
-GPU_FN void epilogue_store(const struct gemm_args *p, int row, int column, const float *sums)
+/* out[row,column..] from its sums, in the order of args.h. */
+GPU_FN void epilogue_apply(const struct gemm_args *p, int row, int column,
+                           const struct epilogue_group *sums)
 {
     i64 at = (i64)row * p->n + column;
     int count = gpu_min_int(p->n - column, 4);
-    struct epilogue_group group, other;
-    epilogue_load(&group, sums, 4, 1);
+    struct epilogue_group group = *sums, other;
     GPU_UNROLL
     for (int i = 0; i < 4; i++) {
         if (p->b_scale && i < count)
@@ -81,6 +81,29 @@ GPU_FN void epilogue_store(const struct gemm_args *p, int row, int column, const
         if (i < count)
             p->out[at + i] = group.values[i];
     }
+}
+
+/* The whole matrix, from sums in device memory at p->a, which may be p->out; four columns a thread.
+ */
+GPU_FN void epilogue_all(const struct gemm_args *p)
+{
+    int across = (p->n + 3) / 4;
+    i64 at = (i64)GPU_BLOCK_X * KERNEL_THREADS + GPU_THREAD;
+    int row = (int)(at / across), column = (int)(at % across) * 4;
+    const float *sums = (const float *)p->a + ((i64)row * p->n + column);
+    struct epilogue_group group;
+    if (at >= (i64)p->m * across)
+        return;
+    epilogue_load(&group, sums, gpu_min_int(p->n - column, 4), p->out_vector);
+    epilogue_apply(p, row, column, &group);
+}
+
+/* The same from sums in shared memory, 16-byte aligned. */
+GPU_FN void epilogue_store(const struct gemm_args *p, int row, int column, const float *sums)
+{
+    struct epilogue_group group;
+    epilogue_load(&group, sums, 4, 1);
+    epilogue_apply(p, row, column, &group);
 }
 
 /* A tile of `rows` x `columns` sums in shared memory, written by the whole block. */

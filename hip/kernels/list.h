@@ -15,6 +15,7 @@
     X(gemm_int8_bf16)                                                                              \
     X(gemm_int8_f16)                                                                               \
     X(gemm_f32)                                                                                    \
+    X(epilogue)                                                                                    \
     X(conv_bf16)                                                                                   \
     X(conv_f16)                                                                                    \
     X(conv_f32)                                                                                    \

@@ -27,6 +27,7 @@ PRODUCT_KERNEL(gemm_int8_bf16, GPU_BF16, TILE_F32, TILE_INT8)
 PRODUCT_KERNEL(gemm_int8_f16, GPU_F16, TILE_F32, TILE_INT8)
 CONV_KERNEL(conv_bf16, GPU_BF16)
 CONV_KERNEL(conv_f16, GPU_F16)
+GPU_KERNEL(epilogue, KERNEL_THREADS, gemm_args, epilogue_all(&args))
 GPU_KERNEL(gemm_f32, KERNEL_THREADS, gemm_args,
            gemm_f32_run(&args, 0, GPU_BF16, TILE_F32, GEMM_TYPED))
 GPU_KERNEL(conv_f32, KERNEL_THREADS, conv_args,
