@@ -26,6 +26,8 @@ static const struct sora_setting shot_rows[] = {
 static const struct sora_settings_table shot_table = {"shots", "A shot of a job.", shot_rows,
                                                       COUNT_OF(shot_rows)};
 
+static const char *const container_names[SORA_CONTAINER_COUNT] = {"mp4", "mov", "mkv"};
+
 /* Index of `name`, -1 when it is not there. */
 static int find_name(const char *const *names, int count, const char *name)
 {
@@ -85,16 +87,20 @@ int sora_codec_parse(const char *name, enum sora_codec *out_codec, struct sora_f
     return 0;
 }
 
+#define ALL_FORMATS "yuv420p, yuv422p, yuv444p, yuv420p10le, yuv422p10le, yuv444p10le"
+
 static const struct {
     int quality_max; /* from 1; 0: it has none */
+    bool bitrate;
     const char *formats;
+    enum sora_container container; /* its own */
+    const char *containers;
 } codec_limits[SORA_CODEC_COUNT] = {
-    [SORA_CODEC_H264] = {51, "yuv420p, yuv422p, yuv444p, yuv420p10le, yuv422p10le, yuv444p10le"},
-    [SORA_CODEC_H265] = {51, "yuv420p, yuv422p, yuv444p, yuv420p10le, yuv422p10le, yuv444p10le"},
-    [SORA_CODEC_AV1] = {63, "yuv420p, yuv420p10le"},
-    [SORA_CODEC_PRORES] = {6, "yuv422p10le, yuv444p10le"},
-    [SORA_CODEC_FFV1] = {0, "bgr0, yuv420p, yuv422p, yuv444p, yuv420p10le, yuv422p10le, "
-                            "yuv444p10le"},
+    [SORA_CODEC_H264] = {51, true, ALL_FORMATS, SORA_CONTAINER_MP4, "mp4, mov, mkv"},
+    [SORA_CODEC_H265] = {51, true, ALL_FORMATS, SORA_CONTAINER_MP4, "mp4, mov, mkv"},
+    [SORA_CODEC_AV1] = {63, true, "yuv420p, yuv420p10le", SORA_CONTAINER_MP4, "mp4, mkv"},
+    [SORA_CODEC_PRORES] = {6, false, "yuv422p10le, yuv444p10le", SORA_CONTAINER_MOV, "mov, mkv"},
+    [SORA_CODEC_FFV1] = {0, false, "bgr0, " ALL_FORMATS, SORA_CONTAINER_MKV, "mkv"},
 };
 
 static bool is_listed(const char *list, const char *name)
@@ -108,20 +114,76 @@ static bool is_listed(const char *list, const char *name)
     return false;
 }
 
-int sora_codec_check(enum sora_codec codec, int64_t quality, const char *pixel_format,
-                     struct sora_fault *fault)
+static int check_rate(enum sora_codec codec, int64_t quality, int64_t bitrate,
+                      struct sora_fault *fault)
 {
     const char *name = codec_names[codec];
-    if (quality > codec_limits[codec].quality_max && codec_limits[codec].quality_max == 0)
+    int quality_max = codec_limits[codec].quality_max;
+    if (quality != 0 && quality_max == 0)
         return sora_fault_set(fault, SORA_E_INVALID,
                               "quality: %s is lossless and has none: leave it out", name);
-    if (quality > codec_limits[codec].quality_max)
+    if (quality < 0 || quality > quality_max)
         return sora_fault_set(fault, SORA_E_INVALID, "quality: %d; with %s it must be 1 to %d",
-                              (int)quality, name, codec_limits[codec].quality_max);
-    if (pixel_format && *pixel_format && !is_listed(codec_limits[codec].formats, pixel_format))
+                              (int)quality, name, quality_max);
+    if (bitrate == 0)
+        return 0;
+    if (!codec_limits[codec].bitrate)
         return sora_fault_set(fault, SORA_E_INVALID,
-                              "pixel-format: %s has no '%.40s' here; choose one of %s", name,
-                              pixel_format, codec_limits[codec].formats);
+                              "bitrate: %s has none to choose: leave it out, or use h264, h265 or "
+                              "av1",
+                              name);
+    if (bitrate < SORA_BITRATE_MIN || bitrate > SORA_BITRATE_MAX)
+        return sora_fault_set(fault, SORA_E_INVALID, "bitrate: %lld bit/s; it must be %d to %lld",
+                              (long long)bitrate, SORA_BITRATE_MIN, (long long)SORA_BITRATE_MAX);
+    return quality == 0 ? 0
+                        : sora_fault_set(fault, SORA_E_INVALID,
+                                         "quality and bitrate are both set: choose one");
+}
+
+int sora_codec_check(enum sora_codec codec, int64_t quality, int64_t bitrate,
+                     const char *pixel_format, struct sora_fault *fault)
+{
+    int rc = check_rate(codec, quality, bitrate, fault);
+    if (rc == 0 && pixel_format && *pixel_format &&
+        !is_listed(codec_limits[codec].formats, pixel_format))
+        rc = sora_fault_set(fault, SORA_E_INVALID,
+                            "pixel-format: %s has no '%.40s' here; choose one of %s",
+                            codec_names[codec], pixel_format, codec_limits[codec].formats);
+    return rc;
+}
+
+const char *sora_container_name(enum sora_container container)
+{
+    return (unsigned)container < SORA_CONTAINER_COUNT ? container_names[container] : NULL;
+}
+
+int sora_container_parse(const char *name, enum sora_container *out_container,
+                         struct sora_fault *fault)
+{
+    int index = find_name(container_names, SORA_CONTAINER_COUNT, name);
+    if (index < 0)
+        return sora_fault_set(fault, SORA_E_INVALID, "container: '%.40s' is none of mp4, mov, mkv",
+                              name);
+    *out_container = (enum sora_container)index;
+    return 0;
+}
+
+int sora_container_of_path(const char *path)
+{
+    const char *dot = path ? strrchr(path, '.') : NULL;
+    return dot ? find_name(container_names, SORA_CONTAINER_COUNT, dot + 1) : -1;
+}
+
+int sora_codec_container(enum sora_codec codec, int wanted, enum sora_container *out_container,
+                         struct sora_fault *fault)
+{
+    enum sora_container container =
+        wanted < 0 ? codec_limits[codec].container : (enum sora_container)wanted;
+    if (!is_listed(codec_limits[codec].containers, container_names[container]))
+        return sora_fault_set(
+            fault, SORA_E_INVALID, "container: %s does not go into an .%s file; choose %s",
+            codec_names[codec], container_names[container], codec_limits[codec].containers);
+    *out_container = container;
     return 0;
 }
 

@@ -52,11 +52,21 @@ enum sora_codec {
     SORA_CODEC_FFV1,
 };
 #define SORA_CODEC_COUNT 5
+#define SORA_BITRATE_MIN 10000 /* bit/s */
+#define SORA_BITRATE_MAX ((int64_t)4000 * 1000 * 1000)
+
+enum sora_container {
+    SORA_CONTAINER_MP4 = 0,
+    SORA_CONTAINER_MOV,
+    SORA_CONTAINER_MKV,
+};
+#define SORA_CONTAINER_COUNT 3
 
 /* The kinds' names as a CHOICE row has them. */
 #define SORA_SOLVER_CHOICES "unipc|euler"
 #define SORA_NOISE_CHOICES "shared-mean|iid|freenoise"
 #define SORA_CODEC_CHOICES "h264|h265|av1|prores|ffv1"
+#define SORA_CONTAINER_CHOICES "mp4|mov|mkv"
 
 /* "unipc", "euler"; NULL for another value. */
 const char *sora_solver_kind_name(enum sora_solver_kind kind);
@@ -70,10 +80,22 @@ int sora_noise_kind_parse(const char *name, enum sora_noise_kind *out_kind,
 /* "h264", "h265", "av1", "prores", "ffv1"; NULL for another value. */
 const char *sora_codec_name(enum sora_codec codec);
 int sora_codec_parse(const char *name, enum sora_codec *out_codec, struct sora_fault *fault);
-/* Whether a codec has that quality (0: its own) and pixel format (NULL or "": its own); the same as
- * the encoders of media/video_codec.c, for those who only take jobs. Errors: INVALID. */
-int sora_codec_check(enum sora_codec codec, int64_t quality, const char *pixel_format,
-                     struct sora_fault *fault);
+/* Whether a codec has that quality (0: its own), bits per second (0: by quality) and pixel format
+ * (NULL or "": its own); the same rules as media/video_codec.c, for those who only take jobs.
+ * Errors: INVALID. */
+int sora_codec_check(enum sora_codec codec, int64_t quality, int64_t bitrate,
+                     const char *pixel_format, struct sora_fault *fault);
+
+/* "mp4", "mov", "mkv": also the ending of a file; NULL for another value. */
+const char *sora_container_name(enum sora_container container);
+int sora_container_parse(const char *name, enum sora_container *out_container,
+                         struct sora_fault *fault);
+/* The container that a file's ending names; -1 when it names none. `path` may be NULL. */
+int sora_container_of_path(const char *path);
+/* The container of a video: `wanted`, or the codec's own for -1. The same rules as
+ * media/video_codec.c. Errors: INVALID (it does not hold this codec), naming those that do. */
+int sora_codec_container(enum sora_codec codec, int wanted, enum sora_container *out_container,
+                         struct sora_fault *fault);
 
 struct sora_job_shot {
     char *prompt, *negative; /* owned */
@@ -99,7 +121,8 @@ struct sora_job_options {
     /* output */
     int codec; /* enum sora_codec */
     int64_t quality, bitrate;
-    char *pixel_format, *container;
+    char *pixel_format;
+    int container; /* enum sora_container */
     /* From a job file's `shots:`; 0: prompt, seconds and frames above are the only shot. No row
      * sets them: zero the struct before sora_settings_init. */
     int shot_count;
@@ -165,11 +188,12 @@ struct sora_job_options {
                  "of the video; default h264"),                                                    \
         SORA_JOB_ROW(type, member, "quality", 'q', INT, quality, 1, 63, NULL, "CRF",               \
                      "the codec's rate factor, lower is better; default 16 for h264"),             \
-        SORA_JOB_ROW(type, member, "bitrate", 0, INT, bitrate, 1000, 1e9, NULL, "BITS",            \
-                     "bits per second instead of a quality"),                                      \
+        SORA_JOB_ROW(type, member, "bitrate", 0, INT, bitrate, SORA_BITRATE_MIN, SORA_BITRATE_MAX, \
+                     NULL, "BITS", "bits per second instead of a quality"),                        \
         SORA_JOB_ROW(type, member, "pixel-format", 0, STRING, pixel_format, 1, 32, NULL, "NAME",   \
                      "default the codec's, yuv420p for h264"),                                     \
-        SORA_JOB_ROW(type, member, "container", 0, STRING, container, 1, 16, NULL, "NAME",         \
+        SORA_JOB_ROW(type, member, "container", 0, CHOICE, container, 0, 0,                        \
+                     SORA_CONTAINER_CHOICES, "NAME",                                               \
                      "mp4, mov or mkv; default as the output is named")
 #define SORA_JOB_OPTION_ROWS(type, member)                                                         \
     SORA_JOB_RENDER_ROWS(type, member), SORA_JOB_OUTPUT_ROWS(type, member)

@@ -74,22 +74,13 @@ static int put_shots(const struct sora_job_options *job, struct sora_spec *spec,
     return 0;
 }
 
-/* The container's name: as asked, else by the ending of the output file. */
-static char *choose_container(const struct sora_ctl_options *options)
-{
-    const char *dot = options->output ? strrchr(options->output, '.') : NULL;
-    if (options->job.container || !dot || strchr(dot, '/'))
-        return text_or_empty(options->job.container);
-    return (char *)(uintptr_t)(strcmp(dot, ".mkv") == 0   ? "mkv"
-                               : strcmp(dot, ".mov") == 0 ? "mov"
-                                                          : "");
-}
-
 static void put_output(const struct sora_ctl_options *options, Farm__Output *output)
 {
     const struct sora_job_options *job = &options->job;
     farm__output__init(output);
-    output->container = choose_container(options);
+    int container = job->container < 0 ? sora_container_of_path(options->output) : job->container;
+    output->container =
+        name_or_empty(container, sora_container_name((enum sora_container)container));
     output->codec = name_or_empty(job->codec, sora_codec_name((enum sora_codec)job->codec));
     output->quality = count_or_zero(job->quality);
     output->bitrate = job->bitrate == SORA_SETTING_INT_UNSET ? 0 : (uint64_t)job->bitrate;

@@ -158,7 +158,6 @@ static int open_video(struct sora_assembly *assembly, const struct sora_assembly
         rc = join(params->folder, SORA_ASSEMBLY_PREVIEW, preview, fault);
     if (rc)
         return rc;
-    bool mov = begin->codec == SORA_CODEC_PRORES;
     const struct sora_video_writer_params video = {
         .path = path,
         .width = begin->width,
@@ -169,9 +168,7 @@ static int open_video(struct sora_assembly *assembly, const struct sora_assembly
         .crf = begin->quality,
         .bitrate = begin->bitrate,
         .thread_count = begin->thread_count,
-        .container = begin->mkv ? SORA_VIDEO_MKV
-                     : mov      ? SORA_VIDEO_MOV
-                                : SORA_VIDEO_MP4,
+        .container = (enum sora_container)begin->container,
         .pixel_format = params->pixel_format,
         .preview_path = begin->preview ? preview : NULL,
         .tags = params->tags,

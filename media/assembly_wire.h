@@ -29,10 +29,10 @@ enum sora_assembly_answer {
 
 struct sora_assembly_begin {
     int32_t width, height, fps, fps_divisor, frame_count;
-    int32_t codec;   /* enum sora_codec */
-    int32_t quality; /* CRF or the codec's own scale; 0: its default */
-    int64_t bitrate; /* bit/s instead of quality; 0: none */
-    int32_t mkv;     /* 1: Matroska, 0: MP4 (MOV for ProRes) */
+    int32_t codec;     /* enum sora_codec */
+    int32_t quality;   /* CRF or the codec's own scale; 0: its default */
+    int64_t bitrate;   /* bit/s instead of quality; 0: none */
+    int32_t container; /* enum sora_container */
     int32_t preview, contact_sheet, report;
     int32_t thread_count, tag_count;
     /* For the report: windows' overlaps as frames, and hard cuts (first frame of a take). */

@@ -7,14 +7,12 @@
 #include <stdio.h>
 #include <string.h>
 
-#define MP4 (1u << SORA_VIDEO_MP4)
-#define MOV (1u << SORA_VIDEO_MOV)
-#define MKV (1u << SORA_VIDEO_MKV)
+#define MP4 (1u << SORA_CONTAINER_MP4)
+#define MOV (1u << SORA_CONTAINER_MOV)
+#define MKV (1u << SORA_CONTAINER_MKV)
 
 #define KEY_FRAME_SECONDS 2 /* players can seek to these */
 #define FFV1_SLICES 4       /* fixed, so that threads change no byte */
-#define BITRATE_MIN 10000
-#define BITRATE_MAX ((int64_t)4000 * 1000 * 1000)
 
 static const struct sora_video_codec codecs[] = {
     {.name = "h264",
@@ -74,8 +72,6 @@ static const struct sora_video_codec codecs[] = {
 };
 #define CODEC_COUNT (sizeof(codecs) / sizeof(codecs[0]))
 
-static const char *const container_names[] = {"mp4", "mov", "mkv"};
-
 /* ---- checks ---- */
 
 /* Writes the names with commas. */
@@ -116,22 +112,22 @@ static int choose_codec(const struct sora_video_writer_params *params,
     return SORA_OK;
 }
 
-static int check_container(const struct sora_video_codec *codec,
-                           enum sora_video_container container, struct sora_fault *fault)
+static int check_container(const struct sora_video_codec *codec, enum sora_container container,
+                           struct sora_fault *fault)
 {
     const char *allowed[4] = {0};
     size_t count = 0;
     char text[64];
-    if ((unsigned)container <= SORA_VIDEO_MKV && (codec->containers & 1u << container))
+    if ((unsigned)container <= SORA_CONTAINER_MKV && (codec->containers & 1u << container))
         return SORA_OK;
-    for (unsigned i = 0; i <= SORA_VIDEO_MKV; i++) {
+    for (unsigned i = 0; i <= SORA_CONTAINER_MKV; i++) {
         if (codec->containers & 1u << i)
-            allowed[count++] = container_names[i];
+            allowed[count++] = sora_container_name((enum sora_container)i);
     }
     join(allowed, count, text, sizeof(text));
-    bool known = (unsigned)container <= SORA_VIDEO_MKV;
+    bool known = (unsigned)container <= SORA_CONTAINER_MKV;
     return sora_fault_set(fault, SORA_E_INVALID, "%s does not go into an .%s file; choose %s",
-                          codec->title, known ? container_names[container] : "unknown", text);
+                          codec->title, known ? sora_container_name(container) : "unknown", text);
 }
 
 static int check_format(const struct sora_video_codec *codec, const char *name,
@@ -169,10 +165,10 @@ static int check_rate(const struct sora_video_writer_params *params,
         return sora_fault_set(fault, SORA_E_INVALID,
                               "%s has no bitrate to choose; leave it out or take h264, h265 or av1",
                               codec->title);
-    if (params->bitrate < BITRATE_MIN || params->bitrate > BITRATE_MAX)
-        return sora_fault_set(fault, SORA_E_INVALID,
-                              "video bitrate is %lld bit/s; it must be %d to %lld",
-                              (long long)params->bitrate, BITRATE_MIN, (long long)BITRATE_MAX);
+    if (params->bitrate < SORA_BITRATE_MIN || params->bitrate > SORA_BITRATE_MAX)
+        return sora_fault_set(
+            fault, SORA_E_INVALID, "video bitrate is %lld bit/s; it must be %d to %lld",
+            (long long)params->bitrate, SORA_BITRATE_MIN, (long long)SORA_BITRATE_MAX);
     return quality == 0
                ? SORA_OK
                : sora_fault_set(fault, SORA_E_INVALID,

@@ -23,7 +23,7 @@ struct sora_video_codec {
     int quality_min, quality_max, quality_default; /* 0..0: it has no scale */
     bool bitrate;                                  /* takes bits per second instead */
     int side_min;                                  /* pixels */
-    unsigned containers;                           /* 1 << enum sora_video_container */
+    unsigned containers;                           /* 1 << enum sora_container */
     const char *formats[SORA_VIDEO_FORMATS_MAX];   /* pixel formats, the default first */
 };
 

@@ -18,7 +18,7 @@
 
 #define FPS_DIVISOR_MAX 1001
 
-static const char *const muxers[] = {"mp4", "mov", "matroska"}; /* enum sora_video_container */
+static const char *const muxers[] = {"mp4", "mov", "matroska"}; /* enum sora_container */
 
 struct sora_video_writer {
     struct sora_file_part part;
@@ -110,7 +110,7 @@ static int open_muxer(struct sora_video_writer *writer,
         avcodec_parameters_from_context(writer->stream->codecpar, writer->encoder) < 0)
         return sora_fault_set(fault, SORA_E_MEMORY, "not enough memory for the video stream");
     bool hevc = writer->encoder->codec_id == AV_CODEC_ID_HEVC;
-    if (hevc && params->container != SORA_VIDEO_MKV)
+    if (hevc && params->container != SORA_CONTAINER_MKV)
         writer->stream->codecpar->codec_tag = MKTAG('h', 'v', 'c', '1'); /* players want it */
     writer->stream->time_base = writer->encoder->time_base;
     writer->stream->avg_frame_rate = writer->encoder->framerate;

@@ -21,6 +21,7 @@
 #define SORA_MEDIA_VIDEO_WRITER_H
 
 #include "base/error.h"
+#include "base/job_options.h"
 
 #include <stddef.h>
 #include <stdint.h>
@@ -37,8 +38,6 @@ struct sora_video_tag {
     const char *key, *value;
 };
 
-enum sora_video_container { SORA_VIDEO_MP4, SORA_VIDEO_MOV, SORA_VIDEO_MKV };
-
 struct sora_video_writer_params {
     const char *path;   /* an existing file is replaced when the new one is complete */
     int width, height;  /* 2..SORA_VIDEO_SIZE_MAX; even where the pixel format halves the colours */
@@ -50,7 +49,7 @@ struct sora_video_writer_params {
     int thread_count;   /* 0 means 1; the bytes may differ between thread counts; at most 64 */
     const struct sora_video_tag *tags; /* borrowed for the call */
     int tag_count;                     /* 0..SORA_VIDEO_TAGS_MAX */
-    enum sora_video_container container;
+    enum sora_container container;
     int64_t bitrate;          /* bit/s instead of crf, which is then 0; 0: none */
     const char *pixel_format; /* NULL or "" means the codec's default */
     const char *preview_path; /* Matroska that grows under its own name; NULL: none */

@@ -54,53 +54,17 @@ void sora_render_options_fini(struct sora_render_options *options)
     sora_settings_fini(&sora_render_options_table, options);
 }
 
-static bool ends_with(const char *text, const char *end)
+static int check_container(struct sora_render_options *options, struct sora_fault *fault)
 {
-    size_t length = strlen(text), size = strlen(end);
-    return length >= size && strcmp(text + length - size, end) == 0;
-}
-
-static const char *const containers[] = {"mp4", "mov", "mkv"};
-#define CONTAINER_COUNT (sizeof(containers) / sizeof(containers[0]))
-
-/* The container that the file's ending names, NULL when it names none. */
-static const char *container_of_path(const char *path)
-{
-    for (size_t i = 0; path && i < CONTAINER_COUNT; i++) {
-        char end[8];
-        snprintf(end, sizeof(end), ".%s", containers[i]);
-        if (ends_with(path, end))
-            return containers[i];
-    }
-    return NULL;
-}
-
-const char *sora_render_options_container(const struct sora_render_options *options)
-{
-    for (size_t i = 0; options->job.container && i < CONTAINER_COUNT; i++) {
-        if (strcmp(options->job.container, containers[i]) == 0)
-            return containers[i];
-    }
-    const char *named = container_of_path(options->output);
-    if (named)
-        return named;
-    return options->job.codec == SORA_CODEC_PRORES ? "mov"
-           : options->job.codec == SORA_CODEC_FFV1 ? "mkv"
-                                                   : "mp4";
-}
-
-static int check_container(const struct sora_render_options *options, struct sora_fault *fault)
-{
-    const char *asked = options->job.container;
-    if (asked && strcmp(sora_render_options_container(options), asked) != 0)
-        return sora_fault_set(fault, SORA_E_INVALID, "container: '%.60s' is none of mp4, mov, mkv",
-                              asked);
-    const char *named = container_of_path(options->output);
-    if (asked && named && strcmp(named, asked) != 0)
+    int asked = options->job.container, named = sora_container_of_path(options->output);
+    int codec = options->job.codec < 0 ? SORA_CODEC_H264 : options->job.codec;
+    if (asked >= 0 && named >= 0 && named != asked)
         return sora_fault_set(fault, SORA_E_INVALID,
-                              "container is %s, but the output is '%.200s'; name it *.%s", asked,
-                              options->output, asked);
-    return 0;
+                              "container is %s, but the output is '%.200s'; name it *.%s",
+                              sora_container_name((enum sora_container)asked), options->output,
+                              sora_container_name((enum sora_container)asked));
+    return sora_codec_container((enum sora_codec)codec, asked >= 0 ? asked : named,
+                                &options->container, fault);
 }
 
 int sora_render_options_read(int argc, char **argv, struct sora_render_options *options,
@@ -116,7 +80,7 @@ int sora_render_options_read(int argc, char **argv, struct sora_render_options *
     if (error || options->output)
         return error;
     char name[16];
-    snprintf(name, sizeof(name), "out.%s", sora_render_options_container(options));
+    snprintf(name, sizeof(name), "out.%s", sora_container_name(options->container));
     options->output = strdup(name);
     return options->output ? 0 : sora_fault_set(fault, SORA_E_MEMORY, "out of memory");
 }

@@ -16,6 +16,7 @@ struct sora_render_options {
     char *output, *contact, *report;
     char *dump_latents, *dump_frames;
     int json, quiet, help;
+    enum sora_container container; /* as asked, else as the output is named, else the codec's own */
 };
 
 extern const struct sora_settings_table sora_render_options_table;
@@ -24,12 +25,9 @@ void sora_render_options_init(struct sora_render_options *options);
 void sora_render_options_fini(struct sora_render_options *options);
 
 /* Options first, then what the job file adds, then the default output. With --help nothing but the
- * options is read. Errors: those of settings and job files; INVALID for a container that does not
- * exist or is not that of the output's name. */
+ * options is read. Errors: those of settings and job files; INVALID for a container that
+ * is not that of the output's name, or does not hold the codec. */
 int sora_render_options_read(int argc, char **argv, struct sora_render_options *options,
                              struct sora_fault *fault);
-
-/* "mp4", "mov" or "mkv": as asked, else as the output is named, else the codec's own. */
-const char *sora_render_options_container(const struct sora_render_options *options);
 
 #endif

@@ -43,7 +43,6 @@ static struct sora_video_writer_params video_params(const struct sora_render_opt
                                                     int width, int height)
 {
     const struct sora_job_options *job = &options->job;
-    const char *container = sora_render_options_container(options);
     struct sora_video_writer_params params = {
         .path = options->output,
         .width = width,
@@ -52,9 +51,7 @@ static struct sora_video_writer_params video_params(const struct sora_render_opt
         .crf = job->quality == SORA_SETTING_INT_UNSET ? 0 : (int)job->quality,
         .bitrate = job->bitrate == SORA_SETTING_INT_UNSET ? 0 : job->bitrate,
         .pixel_format = job->pixel_format,
-        .container = strcmp(container, "mkv") == 0   ? SORA_VIDEO_MKV
-                     : strcmp(container, "mov") == 0 ? SORA_VIDEO_MOV
-                                                     : SORA_VIDEO_MP4,
+        .container = options->container,
         .thread_count = 1,
     };
     if (job->codec <= SORA_CODEC_H264 && params.crf == 0 && params.bitrate == 0)

@@ -153,26 +153,12 @@ static int feed(struct sora_home *home, struct home_job *job, struct sora_fault 
 
 /* ---- begin ---- */
 
-static int32_t codec_of(const Farm__Output *output)
-{
-    enum sora_codec codec = SORA_CODEC_H264;
-    if (output && *output->codec && sora_codec_parse(output->codec, &codec, NULL) != SORA_OK)
-        codec = SORA_CODEC_H264; /* refused when it was submitted */
-    return (int32_t)codec;
-}
-
-static bool is_mkv(const Farm__Output *output)
-{
-    return output && (strcmp(output->container, "mkv") == 0 ||
-                      (!*output->container && codec_of(output) == SORA_CODEC_FFV1));
-}
-
 /* As `sora-worker render` has it, so that a farm's file is the same. */
 static int32_t quality_of(const Farm__Output *output)
 {
     if (output && (output->quality || output->bitrate))
         return (int32_t)output->quality;
-    return codec_of(output) == SORA_CODEC_H264 ? QUALITY_H264 : 0;
+    return home_codec(output) == SORA_CODEC_H264 ? QUALITY_H264 : 0;
 }
 
 static void fill_begin(const struct sora_home *home, const struct home_job *job,
@@ -186,10 +172,10 @@ static void fill_begin(const struct sora_home *home, const struct home_job *job,
         .width = plan->width,
         .height = plan->height,
         .frame_count = plan->frame_count,
-        .codec = codec_of(output),
+        .codec = home_codec(output),
         .quality = quality_of(output),
         .bitrate = output ? (int64_t)output->bitrate : 0,
-        .mkv = is_mkv(output),
+        .container = home_container(output),
         .preview = output ? output->preview : 1,
         .contact_sheet = output ? output->contact_sheet : 1,
         .report = output ? output->report : 1,

@@ -151,6 +151,8 @@ size_t home_assembly_poll(const struct sora_home *home, struct pollfd *out_items
 sora_time home_assembly_deadline(const struct sora_home *home);
 void home_take_fetch(struct sora_home *home, const struct sora_origin *origin,
                      const Farm__Fetch *fetch);
+enum sora_codec home_codec(const Farm__Output *output);
+enum sora_container home_container(const Farm__Output *output);
 void home_result_name(const struct home_job *job, char *out, size_t size);
 
 /* ---- home_status.c, home_ask.c, home_watch.c ---- */

@@ -16,14 +16,23 @@
 
 /* ---- names ---- */
 
-static const char *suffix_of(const Farm__Output *output)
+/* Checked when the job was submitted: what does not parse is the default. */
+enum sora_codec home_codec(const Farm__Output *output)
 {
-    if (!output)
-        return "mp4";
-    if (strcmp(output->container, "mkv") == 0 ||
-        (!*output->container && strcmp(output->codec, "ffv1") == 0))
-        return "mkv";
-    return strcmp(output->codec, "prores") == 0 ? "mov" : "mp4";
+    enum sora_codec codec = SORA_CODEC_H264;
+    if (output && *output->codec)
+        (void)sora_codec_parse(output->codec, &codec, NULL);
+    return codec;
+}
+
+enum sora_container home_container(const Farm__Output *output)
+{
+    enum sora_container asked, container = SORA_CONTAINER_MKV;
+    int wanted = -1;
+    if (output && *output->container && sora_container_parse(output->container, &asked, NULL) == 0)
+        wanted = (int)asked;
+    (void)sora_codec_container(home_codec(output), wanted, &container, NULL);
+    return container;
 }
 
 /* Letters, digits and what does not trouble a shell. */
@@ -42,7 +51,7 @@ void home_result_name(const struct home_job *job, char *out, size_t size)
     const unsigned char *id = job->id.bytes;
     if (length == 0)
         snprintf(stem, sizeof(stem), "sorafarm-%02x%02x%02x%02x", id[0], id[1], id[2], id[3]);
-    snprintf(out, size, "%s.%s", stem, suffix_of(home_spec(job)->output));
+    snprintf(out, size, "%s.%s", stem, sora_container_name(home_container(home_spec(job)->output)));
 }
 
 static const char *file_of(const struct home_job *job, Farm__ResultKind kind)

@@ -120,20 +120,16 @@ static int check_output(const Farm__JobSpec *spec, struct sora_fault *fault)
     if (!output)
         return SORA_OK;
     int rc = *output->codec ? sora_codec_parse(output->codec, &codec, fault) : SORA_OK;
-    const char *container = output->container;
     if (rc == SORA_OK)
-        rc = sora_codec_check(codec, output->quality, output->pixel_format, fault);
-    if (rc == SORA_OK && *container && strcmp(container, "mp4") != 0 &&
-        strcmp(container, "mkv") != 0 && strcmp(container, "mov") != 0)
-        rc = sora_fault_set(fault, SORA_E_INVALID, "no container is named '%s': use mp4 or mkv",
-                            container);
-    if (rc == SORA_OK && *container &&
-        (strcmp(container, "mov") == 0) != (codec == SORA_CODEC_PRORES) &&
-        strcmp(container, "mkv") != 0)
-        rc = sora_fault_set(fault, SORA_E_INVALID,
-                            "container %s does not hold codec %s: leave it out, or use mkv",
-                            container, sora_codec_name(codec));
-    return rc;
+        rc = sora_codec_check(codec, (int64_t)output->quality, (int64_t)output->bitrate,
+                              output->pixel_format, fault);
+    enum sora_container container;
+    int wanted = -1;
+    if (rc == SORA_OK && *output->container) {
+        rc = sora_container_parse(output->container, &container, fault);
+        wanted = (int)container;
+    }
+    return rc == SORA_OK ? sora_codec_container(codec, wanted, &container, fault) : rc;
 }
 
 static void move_ask(struct home_ask *ask, struct home_job *job)

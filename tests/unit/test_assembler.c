@@ -147,19 +147,22 @@ static void every_codec_can_be_chosen(void **state)
 {
     (void)state;
     static const struct {
-        int codec, mkv;
+        int codec, container;
         const char *name;
     } cases[] = {
-        {SORA_CODEC_H264, 1, "h264.mkv"},     {SORA_CODEC_H265, 0, "h265.mp4"},
-        {SORA_CODEC_AV1, 0, "av1.mp4"},       {SORA_CODEC_PRORES, 0, "prores.mov"},
-        {SORA_CODEC_PRORES, 1, "prores.mkv"}, {SORA_CODEC_FFV1, 1, "ffv1.mkv"},
+        {SORA_CODEC_H264, SORA_CONTAINER_MKV, "h264.mkv"},
+        {SORA_CODEC_H265, SORA_CONTAINER_MP4, "h265.mp4"},
+        {SORA_CODEC_AV1, SORA_CONTAINER_MP4, "av1.mp4"},
+        {SORA_CODEC_PRORES, SORA_CONTAINER_MOV, "prores.mov"},
+        {SORA_CODEC_PRORES, SORA_CONTAINER_MKV, "prores.mkv"},
+        {SORA_CODEC_FFV1, SORA_CONTAINER_MKV, "ffv1.mkv"},
     };
     segment_write(scratch_path("in/a"), 0, 20);
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
         struct sora_assembly_begin begin = assembly_begin(20);
         char path[64];
         begin.codec = cases[i].codec;
-        begin.mkv = cases[i].mkv;
+        begin.container = cases[i].container;
         struct sora_assembler *assembler = make(&begin, cases[i].name);
         assert_int_equal(add(assembler, scratch_path("in/a"), 0, 0, 20), 0);
         assert_int_equal(sora_assembler_finish(assembler), 0);

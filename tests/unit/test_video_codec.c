@@ -2,6 +2,7 @@
 #include "media/video_writer.h"
 
 #include "base/files.h"
+#include "base/job_options.h"
 #include "media/video_reader.h"
 
 #include "tests/unit/scratch.h"
@@ -70,27 +71,27 @@ static struct sora_video_writer_params params_for(const char *path)
 
 struct combination {
     const char *codec, *format;
-    enum sora_video_container container;
+    enum sora_container container;
     int quality;
     int64_t bitrate;
     int tolerance;
 };
 static const struct combination combinations[] = {
-    {"h264", "", SORA_VIDEO_MP4, 0, 0, 6},
-    {"h264", "yuv444p10le", SORA_VIDEO_MKV, 10, 0, 5},
-    {"h264", "yuv422p", SORA_VIDEO_MOV, 0, 2000000, 8},
-    {"h265", NULL, SORA_VIDEO_MP4, 12, 0, 6},
-    {"h265", "yuv420p10le", SORA_VIDEO_MKV, 0, 2000000, 8},
-    {"h265", "yuv444p", SORA_VIDEO_MOV, 0, 0, 8},
-    {"av1", NULL, SORA_VIDEO_MP4, 20, 0, 8},
-    {"av1", "yuv420p10le", SORA_VIDEO_MKV, 0, 0, 8},
-    {"av1", NULL, SORA_VIDEO_MKV, 0, 2000000, 12},
-    {"prores", NULL, SORA_VIDEO_MOV, 0, 0, 4},
-    {"prores", "yuv444p10le", SORA_VIDEO_MKV, 5, 0, 4},
-    {"prores", "yuv422p10le", SORA_VIDEO_MOV, 1, 0, 6},
-    {"ffv1", NULL, SORA_VIDEO_MKV, 0, 0, 0},
-    {"ffv1", "yuv444p10le", SORA_VIDEO_MKV, 0, 0, 2},
-    {"ffv1", "yuv420p", SORA_VIDEO_MKV, 0, 0, 3},
+    {"h264", "", SORA_CONTAINER_MP4, 0, 0, 6},
+    {"h264", "yuv444p10le", SORA_CONTAINER_MKV, 10, 0, 5},
+    {"h264", "yuv422p", SORA_CONTAINER_MOV, 0, 2000000, 8},
+    {"h265", NULL, SORA_CONTAINER_MP4, 12, 0, 6},
+    {"h265", "yuv420p10le", SORA_CONTAINER_MKV, 0, 2000000, 8},
+    {"h265", "yuv444p", SORA_CONTAINER_MOV, 0, 0, 8},
+    {"av1", NULL, SORA_CONTAINER_MP4, 20, 0, 8},
+    {"av1", "yuv420p10le", SORA_CONTAINER_MKV, 0, 0, 8},
+    {"av1", NULL, SORA_CONTAINER_MKV, 0, 2000000, 12},
+    {"prores", NULL, SORA_CONTAINER_MOV, 0, 0, 4},
+    {"prores", "yuv444p10le", SORA_CONTAINER_MKV, 5, 0, 4},
+    {"prores", "yuv422p10le", SORA_CONTAINER_MOV, 1, 0, 6},
+    {"ffv1", NULL, SORA_CONTAINER_MKV, 0, 0, 0},
+    {"ffv1", "yuv444p10le", SORA_CONTAINER_MKV, 0, 0, 2},
+    {"ffv1", "yuv420p", SORA_CONTAINER_MKV, 0, 0, 3},
 };
 
 static void every_codec_keeps_frames_colours_and_tags(void **state)
@@ -131,24 +132,33 @@ static void what_a_codec_does_not_take_is_named(void **state)
         int width, height;
         const char *says;
     } cases[] = {
-        {{"vp8", NULL, SORA_VIDEO_MP4, 0, 0, 0}, 96, 64, "choose one of h264, h265, av1, prores"},
-        {{"h264", "rgb24", SORA_VIDEO_MP4, 0, 0, 0}, 96, 64, "choose one of yuv420p, yuv422p"},
-        {{"h264", "nonsense", SORA_VIDEO_MP4, 0, 0, 0}, 96, 64, "no pixel format nonsense"},
-        {{"av1", "yuv444p", SORA_VIDEO_MP4, 0, 0, 0}, 96, 64, "yuv420p, yuv420p10le"},
-        {{"prores", NULL, SORA_VIDEO_MP4, 0, 0, 0}, 96, 64, "ProRes does not go into an .mp4"},
-        {{"ffv1", NULL, SORA_VIDEO_MP4, 0, 0, 0}, 96, 64, "choose mkv"},
-        {{"ffv1", NULL, SORA_VIDEO_MKV, 10, 0, 0}, 96, 64, "lossless"},
-        {{"prores", NULL, SORA_VIDEO_MOV, 7, 0, 0},
+        {{"vp8", NULL, SORA_CONTAINER_MP4, 0, 0, 0},
+         96,
+         64,
+         "choose one of h264, h265, av1, prores"},
+        {{"h264", "rgb24", SORA_CONTAINER_MP4, 0, 0, 0}, 96, 64, "choose one of yuv420p, yuv422p"},
+        {{"h264", "nonsense", SORA_CONTAINER_MP4, 0, 0, 0}, 96, 64, "no pixel format nonsense"},
+        {{"av1", "yuv444p", SORA_CONTAINER_MP4, 0, 0, 0}, 96, 64, "yuv420p, yuv420p10le"},
+        {{"prores", NULL, SORA_CONTAINER_MP4, 0, 0, 0}, 96, 64, "ProRes does not go into an .mp4"},
+        {{"ffv1", NULL, SORA_CONTAINER_MP4, 0, 0, 0}, 96, 64, "choose mkv"},
+        {{"ffv1", NULL, SORA_CONTAINER_MKV, 10, 0, 0}, 96, 64, "lossless"},
+        {{"prores", NULL, SORA_CONTAINER_MOV, 7, 0, 0},
          96,
          64,
          "profile is 7; with ProRes it must be 1"},
-        {{"prores", NULL, SORA_VIDEO_MOV, 0, 1000000, 0}, 96, 64, "no bitrate to choose"},
-        {{"av1", NULL, SORA_VIDEO_MP4, 64, 0, 0}, 96, 64, "crf is 64; with AV1 it must be 1 to 63"},
-        {{"h264", NULL, SORA_VIDEO_MP4, -1, 0, 0}, 96, 64, "crf is -1"},
-        {{"h265", NULL, SORA_VIDEO_MP4, 20, 1000000, 0}, 96, 64, "choose one"},
-        {{"h265", NULL, SORA_VIDEO_MP4, 0, 5, 0}, 96, 64, "bitrate is 5 bit/s"},
-        {{"h264", "yuv422p", SORA_VIDEO_MP4, 0, 0, 0}, 95, 63, "4:2:2 colour needs an even one"},
-        {{"av1", NULL, SORA_VIDEO_MP4, 0, 0, 0}, 96, 32, "AV1 needs at least 64"},
+        {{"prores", NULL, SORA_CONTAINER_MOV, 0, 1000000, 0}, 96, 64, "no bitrate to choose"},
+        {{"av1", NULL, SORA_CONTAINER_MP4, 64, 0, 0},
+         96,
+         64,
+         "crf is 64; with AV1 it must be 1 to 63"},
+        {{"h264", NULL, SORA_CONTAINER_MP4, -1, 0, 0}, 96, 64, "crf is -1"},
+        {{"h265", NULL, SORA_CONTAINER_MP4, 20, 1000000, 0}, 96, 64, "choose one"},
+        {{"h265", NULL, SORA_CONTAINER_MP4, 0, 5, 0}, 96, 64, "bitrate is 5 bit/s"},
+        {{"h264", "yuv422p", SORA_CONTAINER_MP4, 0, 0, 0},
+         95,
+         63,
+         "4:2:2 colour needs an even one"},
+        {{"av1", NULL, SORA_CONTAINER_MP4, 0, 0, 0}, 96, 32, "AV1 needs at least 64"},
     };
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
         struct sora_video_writer_params params = params_for(NULL);
@@ -168,6 +178,35 @@ static void what_a_codec_does_not_take_is_named(void **state)
     odd.width = 95;
     odd.pixel_format = "yuv444p";
     assert_int_equal(sora_video_writer_check(&odd, NULL), 0);
+}
+
+/* base/job_options.c has these rules too, for a daemon that links no libav. */
+static void takers_of_jobs_know_the_same_rules(void **state)
+{
+    (void)state;
+    static const char *const formats[] = {"",        "yuv420p",     "yuv422p",     "yuv444p",
+                                          "bgr0",    "yuv420p10le", "yuv422p10le", "yuv444p10le",
+                                          "yuva420p"};
+    static const int qualities[] = {-1, 0, 1, 6, 7, 51, 52, 63, 64};
+    static const int64_t rates[] = {0, 9999, 10000, SORA_BITRATE_MAX, SORA_BITRATE_MAX + 1};
+    for (unsigned i = 0; i < SORA_CODEC_COUNT * 3 * 9 * 9 * 5; i++) {
+        enum sora_codec codec = (enum sora_codec)(i % SORA_CODEC_COUNT);
+        enum sora_container container = (enum sora_container)(i / 5 % 3), chosen;
+        struct sora_video_writer_params params = params_for(NULL);
+        params.codec = sora_codec_name(codec);
+        params.container = container;
+        params.pixel_format = formats[i / 15 % 9];
+        params.crf = qualities[i / 135 % 9];
+        params.bitrate = rates[i / 1215];
+        int wanted = sora_video_writer_check(&params, NULL);
+        int found = sora_codec_check(codec, params.crf, params.bitrate, params.pixel_format, NULL);
+        if (!found)
+            found = sora_codec_container(codec, (int)container, &chosen, NULL);
+        if ((wanted == 0) != (found == 0))
+            fail_msg("%s in %s, %s, quality %d, %lld bit/s: %d here, %d where jobs are taken",
+                     params.codec, sora_container_name(container), params.pixel_format, params.crf,
+                     (long long)params.bitrate, wanted, found);
+    }
 }
 
 /* At any moment the preview holds at least as many frames as it says, and it grows. */
@@ -229,6 +268,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         SCRATCH_TEST(every_codec_keeps_frames_colours_and_tags),
         SCRATCH_TEST(what_a_codec_does_not_take_is_named),
+        cmocka_unit_test(takers_of_jobs_know_the_same_rules),
         SCRATCH_TEST(preview_can_be_read_while_it_grows),
         SCRATCH_TEST(abort_removes_the_preview),
     };
