@@ -66,6 +66,12 @@ bool sora_error_retry(int code)
     return row && row->retry;
 }
 
+bool sora_error_of_input(int code)
+{
+    int status = sora_error_exit_status(code);
+    return status == 2 || status == 3;
+}
+
 int sora_error_exit_status(int code)
 {
     switch (code) {

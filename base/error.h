@@ -48,6 +48,10 @@ const char *sora_error_name(int code);
 /* Whether trying again later can help. */
 bool sora_error_retry(int code);
 
+/* Whether the input is to blame, and not the moment: INVALID, NOT_FOUND, FORMAT, UNSUPPORTED,
+ * LIMIT, DENIED. The same work on the same files ends the same way. */
+bool sora_error_of_input(int code);
+
 /* Process exit status for a command that ended with `code`: 0 done, 2 bad input (INVALID,
  * NOT_FOUND, FORMAT, UNSUPPORTED, LIMIT), 3 DENIED, 130 CANCELLED, 1 anything else. */
 int sora_error_exit_status(int code);

@@ -63,6 +63,7 @@ static void tell_why(const struct agent_task *task, int code, const char *text)
     back.text = task->text;
     back.code = code;
     back.reason = reason;
+    back.stopped = true;
     message.body_case = FARM__MESSAGE__BODY_LEASE_RETURN;
     message.lease_return = &back;
     const struct sora_post *post = task->agent->params.post;
@@ -86,13 +87,16 @@ void agent_stop_task(struct agent_task *task, int code, const char *text)
                  "final_bytes=%llu",
                  job, task->shard, task->epoch, (unsigned long long)task->halo_bytes[0],
                  (unsigned long long)task->halo_bytes[1], (unsigned long long)task->halo_bytes[2]);
-    if (code == SORA_E_NUMERIC)
+    if (code == SORA_E_NUMERIC || sora_error_of_input(code))
         tell_why(task, code, text);
     task->stopped = true;
     task->code = code;
     task->stopped_at = task->agent->now;
-    if (task->device)
-        agent_device_release(task->device);
+    struct agent_device *device = task->device;
+    if (device)
+        agent_device_release(device);
+    if (device && (code == SORA_E_NOT_FOUND || code == SORA_E_DENIED))
+        agent_device_restart(device, true); /* a folder that comes back can be read again */
     agent_load_fini(task);
     agent_result_fini(task);
     agent_halos_fini(task);

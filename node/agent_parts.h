@@ -104,7 +104,7 @@ struct agent_task {
     struct agent_device *device; /* NULL when stopped */
     sora_time lease_until, stopped_at;
     int code, fail; /* why it stopped; why it is to be stopped */
-    char fail_text[160];
+    char fail_text[256];
 
     struct sora_shard *machine; /* NULL: granted only, text, or stopped */
     Farm__ShardAssign *order;   /* the first one, owned */

@@ -208,9 +208,9 @@ static bool take_failed(struct agent_device *device, const struct sora_frame *fr
     memcpy(&failed, frame->head, sizeof(failed));
     if (device->ready && (device->closing > 0 || !device->task))
         return true;
-    char text[160];
+    char text[256];
     snprintf(text, sizeof(text), "%.*s",
-             (int)(frame->payload_size < 150 ? frame->payload_size : 150),
+             (int)(frame->payload_size < 250 ? frame->payload_size : 250),
              frame->payload_size ? (const char *)frame->payload : "");
     clean(text, sizeof(text));
     if (!device->ready) {

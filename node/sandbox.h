@@ -29,8 +29,9 @@
 #define SORA_SANDBOX_WORDS_SIZE 64
 
 struct sora_sandbox_params {
-    const char *const *readable; /* folders or files, with all beneath */
-    int readable_count;          /* 0..SORA_SANDBOX_FOLDERS_MAX */
+    const char *const
+        *readable;      /* folders or files, with all beneath; one that is gone counts nothing */
+    int readable_count; /* 0..SORA_SANDBOX_FOLDERS_MAX */
     const char *const *writable; /* folders: read, write, make, rename within, remove */
     int writable_count;
     uint64_t memory_bytes; /* of private memory (RLIMIT_DATA); 0: no limit */

@@ -120,8 +120,14 @@ static int add_rules(int ruleset, const struct sora_sandbox_params *params, uint
     if (params->cards)
         add_card_rules(ruleset, rights);
     int error = 0;
-    for (int i = 0; !error && i < params->readable_count; i++)
-        error = allow(ruleset, params->readable[i], READING, fault);
+    for (int i = 0; !error && i < params->readable_count; i++) {
+        struct sora_fault inner = {0};
+        error = allow(ruleset, params->readable[i], READING, &inner);
+        if (error == SORA_E_NOT_FOUND)
+            error = 0; /* one model's folder is gone; the others are of use */
+        else if (error)
+            sora_fault_set(fault, error, "%s", inner.text);
+    }
     for (int i = 0; !error && i < params->writable_count; i++)
         error = allow(ruleset, params->writable[i], WRITING & rights, fault);
     return error;

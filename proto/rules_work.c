@@ -124,9 +124,13 @@ static const struct sora_rule lease_revoke_rows[] = {
 };
 
 static const struct sora_rule lease_return_rows[] = {
-    SORA_EXACT("job", SORA_JOB_ID_SIZE), SORA_NUMBER("shard", 0, 511),
-    SORA_NUMBER("epoch", 0, UINT32_MAX), SORA_NUMBER("code", -64, 0),
-    SORA_TEXT("reason", 0, 512),         SORA_FLAG("text"),
+    SORA_EXACT("job", SORA_JOB_ID_SIZE),
+    SORA_NUMBER("shard", 0, 511),
+    SORA_NUMBER("epoch", 0, UINT32_MAX),
+    SORA_NUMBER("code", -64, 0),
+    SORA_TEXT("reason", 0, 512),
+    SORA_FLAG("text"),
+    SORA_FLAG("stopped"),
 };
 
 static const struct sora_rule timeline_rows[] = {

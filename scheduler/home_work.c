@@ -103,7 +103,7 @@ void home_take_return(struct sora_home *home, const struct sora_origin *origin,
     if (!take || !(lease->text ? owns_text(home, take, origin, lease->epoch)
                                : owns(home, take, origin, lease->shard, lease->epoch, &latents)))
         return;
-    if (lease->code == SORA_E_NUMERIC) { /* why a task failed; its report counts the failure */
+    if (lease->stopped) { /* the node's report counts the failure */
         home_cut_text(lease->reason, take->job->failure, sizeof(take->job->failure));
         home_note(home, take->job, "failed on %s: %s", origin->identity->name, take->job->failure);
         return;

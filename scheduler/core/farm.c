@@ -146,7 +146,7 @@ static void watch_offer(struct sora_farm *farm, sora_time now, struct farm_job *
     if (task->state != SORA_TASK_OFFERED)
         return;
     if (now - task->offered_at >= farm->params.offer_ns) {
-        farm_refused(farm, now, job, task);
+        farm_refused(farm, now, job, task, SORA_OK);
     } else if (now >= task->offer_at) {
         task->offer_at = now + farm->params.offer_repeat_ns;
         task->offer_due = job->dirty = true;

@@ -214,7 +214,7 @@ static int take_node_event(struct sora_farm *farm, sora_time now, struct farm_jo
         return SORA_OK;
     case SORA_FARM_REFUSE:
         if (task->state == SORA_TASK_OFFERED)
-            farm_refused(farm, now, job, task);
+            farm_refused(farm, now, job, task, event->code);
         else if (task->state == SORA_TASK_ASSIGNED)
             farm_task_lost(farm, now, job, task, SORA_OK); /* its lease ran out before the order */
         return SORA_OK;

@@ -151,6 +151,55 @@ void farm_end_job(struct sora_farm *farm, struct farm_job *job, enum sora_job_st
     farm_move_job(farm, job, to);
 }
 
+/* ---- misfits: nodes on which the job's input cannot be used ---- */
+
+bool farm_is_misfit(const struct farm_job *job, const struct farm_node *node)
+{
+    for (int32_t i = 0; i < job->misfit_count; i++) {
+        if (job->misfits[i].node == node->id && job->misfits[i].boot == node->boot)
+            return true;
+    }
+    return false;
+}
+
+static void name_part(const struct farm_job *job, const struct farm_task *task,
+                      char out[SORA_PLAN_TEXT_SIZE])
+{
+    struct sora_fault text = {0};
+    if (task == &job->text)
+        sora_fault_set(&text, SORA_E_LIMIT, "the text");
+    else
+        sora_fault_set(&text, SORA_E_LIMIT, "shard %d", (int)(task - job->shards));
+    memset(out, 0, SORA_PLAN_TEXT_SIZE);
+    memcpy(out, text.text, SORA_PLAN_TEXT_SIZE - 1);
+}
+
+/* The job looks for another node; true when there is none and the job has ended. */
+static bool add_misfit(struct sora_farm *farm, sora_time now, struct farm_job *job,
+                       struct farm_task *task, int code)
+{
+    const struct farm_node *node = farm_find_node(farm, task->node);
+    if (!node || farm_is_misfit(job, node))
+        return false;
+    if (job->misfit_count == FARM_MISFITS_MAX)
+        memmove(job->misfits, job->misfits + 1,
+                (size_t)--job->misfit_count * sizeof(*job->misfits));
+    job->misfits[job->misfit_count++] = (struct farm_misfit){node->id, node->boot};
+    if (farm_has_fit(farm, now, job))
+        return false;
+    struct sora_fault fault = {0};
+    char part[SORA_PLAN_TEXT_SIZE];
+    name_part(job, task, part);
+    if (job->misfit_count == 1)
+        sora_fault_set(&fault, code, "%s cannot be made on %s: %s", part, node->name,
+                       sora_error_text(code));
+    else
+        sora_fault_set(&fault, code, "%s cannot be made on any of %d nodes; last: %s on %s", part,
+                       job->misfit_count, sora_error_text(code), node->name);
+    farm_end_job(farm, job, SORA_JOB_FAILED, &fault);
+    return true;
+}
+
 /* Another device computes the same: it is asked once, in case the first one is broken. */
 #define NUMERIC_FAILURES_MAX 2
 
@@ -167,12 +216,8 @@ static bool count_loss(struct sora_farm *farm, struct farm_job *job, struct farm
         return false;
     const struct farm_node *node = farm_find_node(farm, task->node);
     struct sora_fault fault = {0};
-    char part[SORA_PLAN_TEXT_SIZE] = "the text";
-    struct sora_fault text = {0};
-    if (task != &job->text) {
-        sora_fault_set(&text, SORA_E_LIMIT, "shard %d", (int)(task - job->shards));
-        memcpy(part, text.text, sizeof(part) - 1);
-    }
+    char part[SORA_PLAN_TEXT_SIZE];
+    name_part(job, task, part);
     sora_fault_set(&fault, SORA_E_LIMIT,
                    "%s failed %d times and lost its node %d times; last: %s "
                    "on %s",
@@ -186,8 +231,10 @@ void farm_task_lost(struct sora_farm *farm, sora_time now, struct farm_job *job,
                     struct farm_task *task, int code)
 {
     struct farm_device *device = farm_find_device(farm, task->node, task->device);
-    if (device && code)
+    if (device && code && !sora_error_of_input(code)) /* then the device is not to blame */
         device->cool_until = now + farm->params.cool_ns;
+    if (sora_error_of_input(code) && add_misfit(farm, now, job, task, code))
+        return;
     if (count_loss(farm, job, task, code))
         return;
     farm_release(farm, job, task);
@@ -242,8 +289,12 @@ void farm_granted(struct sora_farm *farm, struct farm_job *job, struct farm_task
 }
 
 void farm_refused(struct sora_farm *farm, sora_time now, struct farm_job *job,
-                  struct farm_task *task)
+                  struct farm_task *task, int code)
 {
+    /* A node that cannot get the model is no hope once another could not use it. */
+    if ((code == SORA_E_NOT_FOUND || code == SORA_E_FORMAT) && job->misfit_count > 0 &&
+        add_misfit(farm, now, job, task, code))
+        return;
     struct farm_device *device = farm_find_device(farm, task->node, task->device);
     if (device)
         device->cool_until = now + farm->params.cool_ns;

@@ -44,7 +44,7 @@ static void lose_tasks(struct sora_farm *farm, sora_time now, uint64_t id)
             if (task->state == SORA_TASK_ASSIGNED)
                 farm_task_lost(farm, now, job, task, SORA_OK);
             else
-                farm_refused(farm, now, job, task);
+                farm_refused(farm, now, job, task, SORA_OK);
         }
     }
 }

@@ -22,6 +22,13 @@ struct farm_node {
     struct farm_device devices[SORA_FARM_NODE_DEVICES_MAX];
 };
 
+#define FARM_MISFITS_MAX 16
+
+/* A node on which a job's input could not be used, in one of its starts. */
+struct farm_misfit {
+    uint64_t node, boot;
+};
+
 struct farm_task {
     enum sora_task_state state;
     struct sora_range latents;
@@ -48,6 +55,8 @@ struct farm_job {
     bool dirty;   /* some *_due below or in a task */
     bool store_due, changed_due, prune_due, assemble_due;
     char reason[SORA_FARM_REASON_SIZE];
+    struct farm_misfit misfits[FARM_MISFITS_MAX];
+    int32_t misfit_count;
     struct farm_task text;
     struct farm_task shards[SORA_PLAN_SHARDS_MAX];
 };
@@ -88,10 +97,10 @@ void farm_end_job(struct sora_farm *farm, struct farm_job *job, enum sora_job_st
 /* The node lost the task (`code` 0) or failed at it. May fail the job. */
 void farm_task_lost(struct sora_farm *farm, sora_time now, struct farm_job *job,
                     struct farm_task *task, int code);
-/* An offer was answered. */
+/* An offer was answered; `code` says why it was refused, 0 when nobody said. */
 void farm_granted(struct sora_farm *farm, struct farm_job *job, struct farm_task *task);
 void farm_refused(struct sora_farm *farm, sora_time now, struct farm_job *job,
-                  struct farm_task *task);
+                  struct farm_task *task, int code);
 /* The task's order changed. */
 void farm_touch_order(struct farm_job *job, struct farm_task *task);
 /* What follows from new checkpoints, segments and parked shards. */
@@ -103,13 +112,24 @@ void farm_settle_job(struct sora_farm *farm, struct farm_job *job);
 void farm_schedule(struct sora_farm *farm, sora_time now);
 /* Jobs in the order in which they are served; returns how many are queued. */
 int32_t farm_queue(const struct sora_farm *farm, int32_t *out_indices);
-/* Devices for the planner: `all` with the busy ones. `out_ids` may be NULL. */
+/* Devices for the planner: `all` with the busy ones, but none on which `job` (NULL: a job that is
+ * not here) cannot be rendered. `out_ids` may be NULL. */
 struct farm_device_id {
     uint64_t node;
     int32_t device;
 };
-int32_t farm_list_devices(const struct sora_farm *farm, sora_time now, uint64_t model, bool all,
-                          struct sora_plan_device *out_devices, struct farm_device_id *out_ids);
+struct farm_listing {
+    const struct farm_job *job;
+    uint64_t model;
+    bool all;
+};
+int32_t farm_list_devices(const struct sora_farm *farm, sora_time now,
+                          const struct farm_listing *listing, struct sora_plan_device *out_devices,
+                          struct farm_device_id *out_ids);
+/* Whether some node, busy or not, could still render the job. */
+bool farm_has_fit(const struct sora_farm *farm, sora_time now, const struct farm_job *job);
+/* The node could not use the job's input. */
+bool farm_is_misfit(const struct farm_job *job, const struct farm_node *node);
 
 /* ---- farm_nodes.c ---- */
 

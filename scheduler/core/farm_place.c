@@ -60,25 +60,36 @@ static void fill_device(const struct sora_farm *farm, const struct farm_node *no
         guess_speed(farm, model, out);
 }
 
-int32_t farm_list_devices(const struct sora_farm *farm, sora_time now, uint64_t model, bool all,
-                          struct sora_plan_device *out_devices, struct farm_device_id *out_ids)
+int32_t farm_list_devices(const struct sora_farm *farm, sora_time now,
+                          const struct farm_listing *listing, struct sora_plan_device *out_devices,
+                          struct farm_device_id *out_ids)
 {
     int32_t count = 0;
+    bool all = listing->all;
     for (int32_t i = 0; i < farm->params.nodes_max; i++) {
         const struct farm_node *node = &farm->nodes[i];
         bool up = node->state == SORA_NODE_ONLINE || (all && node->state == SORA_NODE_SUSPECTED);
+        up = up && !(listing->job && farm_is_misfit(listing->job, node));
         for (int32_t k = 0; node->used && up && k < node->device_count; k++) {
             const struct farm_device *device = &node->devices[k];
             if (!device->info.offered || count == SORA_PLAN_DEVICES_MAX ||
                 (!all && (device->busy || now < device->cool_until)))
                 continue;
-            fill_device(farm, node, device, model, &out_devices[count]);
+            fill_device(farm, node, device, listing->model, &out_devices[count]);
             if (out_ids)
                 out_ids[count] = (struct farm_device_id){node->id, k};
             count++;
         }
     }
     return count;
+}
+
+static int32_t list_devices(const struct sora_farm *farm, sora_time now, const struct farm_job *job,
+                            bool all, struct sora_plan_device *out_devices,
+                            struct farm_device_id *out_ids)
+{
+    const struct farm_listing listing = {.job = job, .model = job->job.model, .all = all};
+    return farm_list_devices(farm, now, &listing, out_devices, out_ids);
 }
 
 static int32_t devices_in_use(const struct sora_farm *farm, uint64_t owner)
@@ -140,6 +151,19 @@ static struct sora_plan_job planned_job(const struct farm_job *job)
     return plan;
 }
 
+bool farm_has_fit(const struct sora_farm *farm, sora_time now, const struct farm_job *job)
+{
+    struct sora_plan_device devices[SORA_PLAN_DEVICES_MAX];
+    int32_t count = list_devices(farm, now, job, true, devices, NULL);
+    struct sora_plan_job plan_job = planned_job(job);
+    if (job->floor == 0)
+        plan_job.device_class = 0; /* it may begin anew elsewhere */
+    if (job->floor == job->job.plan.steps)
+        plan_job.first_step--; /* decoding is left */
+    struct sora_plan plan;
+    return sora_plan_make(&plan_job, devices, count, &plan, NULL) == SORA_OK;
+}
+
 /* ---- shards of running jobs ---- */
 
 /* Whether the job could go on if cut anew over free devices and its own. */
@@ -147,11 +171,11 @@ static bool recut_is_possible(const struct sora_farm *farm, sora_time now,
                               const struct farm_job *job)
 {
     struct sora_plan_device devices[SORA_PLAN_DEVICES_MAX];
-    int32_t count = farm_list_devices(farm, now, job->job.model, false, devices, NULL);
+    int32_t count = list_devices(farm, now, job, false, devices, NULL);
     for (int32_t i = 0; i < job->shard_count && count < SORA_PLAN_DEVICES_MAX; i++) {
         const struct farm_task *task = &job->shards[i];
         const struct farm_node *node = task->epoch ? farm_find_node(farm, task->node) : NULL;
-        if (node && node->state == SORA_NODE_ONLINE)
+        if (node && node->state == SORA_NODE_ONLINE && !farm_is_misfit(job, node))
             fill_device(farm, node, &node->devices[task->device], job->job.model,
                         &devices[count++]);
     }
@@ -176,7 +200,7 @@ static bool place_shard(struct sora_farm *farm, sora_time now, struct farm_job *
 {
     struct sora_plan_device devices[SORA_PLAN_DEVICES_MAX];
     struct farm_device_id ids[SORA_PLAN_DEVICES_MAX];
-    int32_t count = farm_list_devices(farm, now, job->job.model, false, devices, ids);
+    int32_t count = list_devices(farm, now, job, false, devices, ids);
     struct sora_plan_job plan_job = planned_job(job);
     int32_t best = -1;
     int64_t best_us = 0;
@@ -244,7 +268,7 @@ static void begin_shards(struct sora_farm *farm, sora_time now, struct farm_job 
 static void explain_waiting(const struct sora_farm *farm, sora_time now, struct farm_job *job)
 {
     struct sora_plan_device devices[SORA_PLAN_DEVICES_MAX];
-    int32_t count = farm_list_devices(farm, now, job->job.model, true, devices, NULL);
+    int32_t count = list_devices(farm, now, job, true, devices, NULL);
     struct sora_plan_job plan_job = planned_job(job);
     struct sora_plan plan;
     struct sora_fault fault = {0};
@@ -256,14 +280,16 @@ static void explain_waiting(const struct sora_farm *farm, sora_time now, struct 
     farm_set_reason(job, &fault);
 }
 
-/* A job whose class left for good begins anew on another: nothing of it exists yet. */
+/* A job whose class left for good, or cannot use the job's input, begins anew on another: nothing
+ * of it exists yet. */
 static void unpin_class(const struct sora_farm *farm, struct farm_job *job)
 {
     if (job->floor > 0 || job->device_class == 0)
         return;
     for (int32_t i = 0; i < farm->params.nodes_max; i++) {
         const struct farm_node *node = &farm->nodes[i];
-        bool gone = node->state == SORA_NODE_LOST || node->state == SORA_NODE_LEFT;
+        bool gone = node->state == SORA_NODE_LOST || node->state == SORA_NODE_LEFT ||
+                    farm_is_misfit(job, node);
         for (int32_t k = 0; node->used && !gone && k < node->device_count; k++) {
             if (node->devices[k].info.device_class == job->device_class)
                 return;
@@ -279,7 +305,7 @@ static void place_queued(struct sora_farm *farm, sora_time now, struct farm_job 
     unpin_class(farm, job);
     struct sora_plan_device devices[SORA_PLAN_DEVICES_MAX];
     struct farm_device_id ids[SORA_PLAN_DEVICES_MAX];
-    int32_t count = farm_list_devices(farm, now, job->job.model, false, devices, ids);
+    int32_t count = list_devices(farm, now, job, false, devices, ids);
     struct sora_plan_job plan_job = planned_job(job);
     struct sora_plan plan;
     if (sora_plan_make(&plan_job, devices, count, &plan, NULL) != SORA_OK) {

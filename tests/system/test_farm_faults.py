@@ -262,23 +262,31 @@ class Start(FaultTest):
                               for shard in found["shards"]], [("node0", "cpu0", "done")])
 
     def test_models(self):
-        """Of two, one has a weight that is no number."""
-        names = ("good", "nan")
+        """Of four, one has a weight that is no number, one is cut short and one is gone."""
+        names = ("good", "nan", "cut", "gone")
         for name in names:
             shutil.copytree(MODEL, self.path(name))
         weight = put_nan(self.path("nan/transformer/diffusion_pytorch_model.safetensors"))
         with Farm(BUILD, self.path("good"), options=("--models", ",".join(
                 self.path(name) for name in names))) as farm:
             home = farm.home
-            home.wait(lambda: len(home.json("models")) == 2, 20, "two models")
+            home.wait(lambda: len(home.json("models")) == 4, 20, "four models")
+            os.truncate(self.path("cut/transformer/diffusion_pytorch_model.safetensors"), 10000)
+            shutil.rmtree(self.path("gone"))
             self.one_line(home.ctl("submit", *JOB, check=False), 2, "several", "--model",
                           *names)
             running = self.submit(home, "good", 30)
             bad = self.submit(home, "nan", 4)
+            broken = {name: self.submit(home, name, 4) for name in ("cut", "gone")}
             after = self.submit(home, "good", 4)
             found = home.wait_state(bad, ("failed",), 60)
             self.assertIn("not finite: weight " + weight, found["reason"])
             self.assertNotIn("\n", found["reason"])
+            for name, job in broken.items():
+                found = home.wait_state(job, ("failed",), 30)
+                self.assertIn("cannot be made on node0", found["reason"])
+                self.assertIn(self.path(name) + "/", found["reason"])
+                self.assertEqual(home.ctl("logs", job).stdout.decode().count("failed on"), 1)
             self.same_as_one_device(home, running, 30)
             home.wait_done(after)
 

@@ -41,6 +41,10 @@ static void retry_follows_the_table(void **state)
     assert_false(sora_error_retry(SORA_E_FORMAT));
     assert_false(sora_error_retry(SORA_OK));
     assert_false(sora_error_retry(-9999));
+    assert_true(sora_error_of_input(SORA_E_NOT_FOUND));
+    assert_true(sora_error_of_input(SORA_E_DENIED));
+    assert_false(sora_error_of_input(SORA_E_SPACE));
+    assert_false(sora_error_of_input(SORA_E_STALE));
 }
 
 static void exit_status_separates_bad_input_from_failure(void **state)

@@ -234,6 +234,63 @@ static void a_shard_lost_while_decoding_gets_the_device_of_one_that_is_done(void
     sora_farm_destroy(&farm);
 }
 
+/* The owner of the job's only shard grants it, then reports that it stopped for `code`. */
+static uint64_t fail_shard(struct sora_farm *farm, const struct sora_farm_job *job, int code)
+{
+    static struct sora_farm_job_view view;
+    static uint64_t sequence = 100;
+    of_shard(farm, job, 0, SORA_FARM_GRANT, 0);
+    assert_int_equal(sora_farm_job_view(farm, &job->id, &view), SORA_OK);
+    assert_int_equal(view.shards[0].state, SORA_TASK_ASSIGNED);
+    uint64_t node = view.shards[0].node;
+    struct sora_farm_beat beat = {
+        .boot = 5, .sequence = ++sequence, .device_count = 1, .report_count = 1};
+    beat.devices[0] = (struct sora_farm_device){
+        .name = "gpu0", .device_class = 1, .memory_free_bytes = INT64_C(1) << 34, .offered = true};
+    beat.reports[0] = (struct sora_farm_report){
+        .job = job->id, .code = code, .epoch = view.shards[0].epoch, .work = SORA_WORK_STOPPED};
+    struct sora_farm_event event = {.kind = SORA_FARM_BEAT, .node = node, .beat = &beat};
+    assert_int_equal(sora_farm_step(farm, 3, &event, &actions, NULL), SORA_OK);
+    return node;
+}
+
+/* What no retry can mend is not tried again. */
+static void input_that_no_node_can_use_fails_the_job_at_once(void **state)
+{
+    (void)state;
+    struct sora_farm *farm = make_farm();
+    struct sora_farm_job job = make_job(1);
+    beat_of(farm, 9, "brook", 0);
+    assert_int_equal(submit(farm, &job, NULL), SORA_OK);
+    fail_shard(farm, &job, SORA_E_FORMAT);
+    static struct sora_farm_job_view view;
+    assert_int_equal(sora_farm_job_view(farm, &job.id, &view), SORA_OK);
+    assert_int_equal(view.state, SORA_JOB_FAILED);
+    assert_string_equal(view.reason, "shard 0 cannot be made on brook: malformed data");
+    sora_farm_destroy(&farm);
+}
+
+/* What may be one node's own trouble is tried on each other node once. */
+static void input_that_one_node_lacks_moves_the_work(void **state)
+{
+    (void)state;
+    struct sora_farm *farm = make_farm();
+    struct sora_farm_job job = make_job(1);
+    beat_of(farm, 9, "brook", 0);
+    beat_of(farm, 10, "reed", 0);
+    assert_int_equal(submit(farm, &job, NULL), SORA_OK);
+    uint64_t first = fail_shard(farm, &job, SORA_E_NOT_FOUND);
+    const struct sora_farm_action *offer = find(SORA_FARM_OFFER);
+    assert_non_null(offer);
+    assert_true(offer->node != first);
+    fail_shard(farm, &job, SORA_E_NOT_FOUND);
+    static struct sora_farm_job_view view;
+    assert_int_equal(sora_farm_job_view(farm, &job.id, &view), SORA_OK);
+    assert_int_equal(view.state, SORA_JOB_FAILED);
+    assert_non_null(strstr(view.reason, "on any of 2 nodes; last: not found on "));
+    sora_farm_destroy(&farm);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -243,6 +300,8 @@ int main(void)
         cmocka_unit_test(stored_records_are_checked),
         cmocka_unit_test(newcomers_get_work_beside_measured_devices),
         cmocka_unit_test(a_shard_lost_while_decoding_gets_the_device_of_one_that_is_done),
+        cmocka_unit_test(input_that_no_node_can_use_fails_the_job_at_once),
+        cmocka_unit_test(input_that_one_node_lacks_moves_the_work),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

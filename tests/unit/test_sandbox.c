@@ -210,7 +210,7 @@ static int probe_work(void)
 static int probe_missing_folder(void)
 {
     const char *const folders[] = {"/nonexistent/folder"};
-    const struct sora_sandbox_params params = {.readable = folders, .readable_count = 1};
+    struct sora_sandbox_params params = {.writable = folders, .writable_count = 1};
     char words[SORA_SANDBOX_WORDS_SIZE] = "";
     struct sora_fault fault = {0};
     int rc = sora_sandbox_enter(&params, words, &fault);
@@ -218,6 +218,8 @@ static int probe_missing_folder(void)
         return strstr(words, "landlock") ? __LINE__ : SKIPPED;
     EXPECT(rc == SORA_E_NOT_FOUND);
     EXPECT(strstr(fault.text, "/nonexistent/folder"));
+    params = (struct sora_sandbox_params){.readable = folders, .readable_count = 1};
+    EXPECT(sora_sandbox_enter(&params, words, &fault) == 0); /* the other folders are of use */
     return 0;
 }
 
