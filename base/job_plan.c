@@ -8,6 +8,7 @@
 
 #define COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
 #define FACTS_HEAD_SIZE 128 /* of published models; smaller heads need less */
+#define TEXT_KEYS_MAX 513   /* 512 rows of a text and one for all padding */
 #define FFN_ROWS_MAX 2048   /* tokens whose hidden rows exist at a time */
 
 void sora_job_note(struct sora_job_notes *notes, const char *format, ...)
@@ -61,6 +62,8 @@ int sora_model_facts_check(const struct sora_model_facts *facts, struct sora_fau
         {"layers", facts->layers, 1, 1024},
         {"decode_pixel_bytes", facts->decode_pixel_bytes, 0, 1 << 24},
         {"weight_bytes", (double)facts->weight_bytes, 0, (double)(INT64_MAX / 4)},
+        {"text_weight_bytes", (double)facts->text_weight_bytes, 0, (double)facts->weight_bytes},
+        {"vae_weight_bytes", (double)facts->vae_weight_bytes, 0, (double)facts->weight_bytes},
     };
     return check_ranges("model: ", ranges, COUNT_OF(ranges), fault);
 }
@@ -290,6 +293,23 @@ static double pass_bytes(const struct sora_model_facts *facts, const struct sora
     return sizeof(float) * (tokens * heads + 2 * tokens * facts->hidden + part);
 }
 
+/* What node/device_plan.c adds on a card: keys and values of a prompt and a negative one, operands
+ * rounded to 16 bits, and the decoder's weights once more, packed; they are about half of the
+ * VAE's.
+ */
+static double card_bytes(const struct sora_model_facts *facts, const struct sora_job_plan *plan,
+                         int32_t window)
+{
+    double tokens = (double)window * (plan->width / facts->multiple_width) *
+                    (plan->height / facts->multiple_height);
+    double rows = tokens < FFN_ROWS_MAX ? tokens : FFN_ROWS_MAX;
+    double contexts = 2.0 * 2 * facts->layers * TEXT_KEYS_MAX * facts->hidden * sizeof(float);
+    double rounded = 2.0 * fmax(3 * tokens * facts->hidden, rows * facts->ffn);
+    double weights = (double)facts->weight_bytes - (double)facts->text_weight_bytes +
+                     (double)facts->vae_weight_bytes / 2;
+    return weights + contexts + rounded + (double)plan->activation_bytes;
+}
+
 static void plan_memory(const struct sora_model_facts *facts, struct sora_job_plan *plan)
 {
     int32_t window = 1, covering = 1;
@@ -310,6 +330,7 @@ static void plan_memory(const struct sora_model_facts *facts, struct sora_job_pl
     plan->weight_bytes = (int64_t)facts->weight_bytes;
     plan->activation_bytes =
         (int64_t)(pass_bytes(facts, plan, window) + pixels * facts->decode_pixel_bytes);
+    plan->card_bytes = (int64_t)card_bytes(facts, plan, window);
     plan->state_latent_bytes = (int64_t)(latent * (parts + covering));
     plan->halo_latent_bytes = (int64_t)latent;
 }

@@ -14,6 +14,9 @@
 
 #define SORA_JOB_NOTES_MAX 8
 #define SORA_JOB_NOTE_SIZE 480
+/* A model's folders of which facts name the size. */
+#define SORA_MODEL_TEXT_FOLDER "text_encoder"
+#define SORA_MODEL_VAE_FOLDER "vae"
 
 /* Read from a model's files; also in its manifest (proto/farm.proto, ModelFacts). */
 struct sora_model_facts {
@@ -32,6 +35,8 @@ struct sora_model_facts {
     int32_t hidden, ffn, layers;
     int32_t decode_pixel_bytes;           /* memory of decoding, for each pixel of a frame */
     uint64_t weight_bytes;                /* of all files */
+    uint64_t text_weight_bytes;           /* of these the text encoder's */
+    uint64_t vae_weight_bytes;            /* and the VAE's */
     const char *negative, *knows, *words; /* may be "" */
 };
 
@@ -82,6 +87,9 @@ struct sora_job_plan {
     /* Of one window's pass and of decoding, which follow each other in one process that keeps the
      * memory of both. Within +-15 % of what the transformer and the VAE take. */
     int64_t activation_bytes;
+    /* What a card must have free beside the state: its weights without the text encoder's, which
+     * runs on the CPU when there is no room, and both of the above (node/device_plan.h). */
+    int64_t card_bytes;
     int64_t state_latent_bytes; /* solver state and predictions of one owned latent */
     int64_t halo_latent_bytes;  /* one latent as float32 */
 };

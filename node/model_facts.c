@@ -70,6 +70,13 @@ static int decode_bytes(const struct sora_bundle *bundle, const struct sora_vae_
     return error;
 }
 
+static uint64_t part_bytes(const struct sora_bundle *bundle, const char *part)
+{
+    char path[PATH_SIZE];
+    sora_bundle_path(bundle, part, path, sizeof(path));
+    return folder_bytes(path, 1);
+}
+
 int sora_model_facts_read(const struct sora_bundle *bundle, struct sora_model_facts *out_facts,
                           struct sora_fault *fault)
 {
@@ -104,6 +111,8 @@ int sora_model_facts_read(const struct sora_bundle *bundle, struct sora_model_fa
         .layers = transformer.layers,
         .decode_pixel_bytes = pixel_bytes,
         .weight_bytes = folder_bytes(bundle->directory, 0),
+        .text_weight_bytes = part_bytes(bundle, SORA_MODEL_TEXT_FOLDER),
+        .vae_weight_bytes = part_bytes(bundle, SORA_MODEL_VAE_FOLDER),
         .negative = bundle->negative ? bundle->negative : "",
         .knows = bundle->knows ? bundle->knows : "",
         .words = bundle->words ? bundle->words : "",

@@ -63,11 +63,18 @@ static int by_path(const void *a, const void *b)
     return strcmp((*left)->path, (*right)->path);
 }
 
-/* The checks of both directions. `out_bytes` is the sum of the files. */
-static int check_files(const Farm__ModelManifest *manifest, uint64_t *out_bytes,
+static uint64_t size_below(const Farm__ModelFile *file, const char *folder)
+{
+    size_t length = strlen(folder);
+    bool is_below = strncmp(file->path, folder, length) == 0 && file->path[length] == '/';
+    return is_below ? file->size : 0;
+}
+
+/* The checks of both directions. Fills what the files say of the facts. */
+static int check_files(const Farm__ModelManifest *manifest, struct sora_model_facts *facts,
                        struct sora_fault *fault)
 {
-    uint64_t bytes = 0;
+    uint64_t bytes = 0, text = 0, vae = 0;
     for (size_t i = 0; i < manifest->n_files; i++) {
         const Farm__ModelFile *file = manifest->files[i];
         if (i > 0 && strcmp(manifest->files[i - 1]->path, file->path) >= 0)
@@ -78,10 +85,14 @@ static int check_files(const Farm__ModelManifest *manifest, uint64_t *out_bytes,
             return sora_fault_set(fault, SORA_E_LIMIT,
                                   "the model's files are larger than any disk at '%s'", file->path);
         bytes += file->size;
+        text += size_below(file, SORA_MODEL_TEXT_FOLDER);
+        vae += size_below(file, SORA_MODEL_VAE_FOLDER);
     }
     if (manifest->n_files == 0)
         return sora_fault_set(fault, SORA_E_FORMAT, "the model has no files");
-    *out_bytes = bytes;
+    facts->weight_bytes = bytes;
+    facts->text_weight_bytes = text;
+    facts->vae_weight_bytes = vae;
     return SORA_OK;
 }
 
@@ -182,7 +193,7 @@ int sora_model_manifest_unpack(const void *data, size_t size, struct sora_messag
     const Farm__ModelManifest *manifest = (const Farm__ModelManifest *)message->any;
     struct sora_model_facts facts;
     facts_from_wire(manifest, &facts);
-    error = check_files(manifest, &facts.weight_bytes, fault);
+    error = check_files(manifest, &facts, fault);
     if (!error)
         error = sora_model_facts_check(&facts, fault);
     if (error) {

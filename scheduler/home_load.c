@@ -79,7 +79,11 @@ static int load_take(void *context, const struct sora_store_take *row)
     struct sora_fault fault = {0};
     if (!take || take->job->final_state >= 0)
         return SORA_OK;
-    int rc = sora_farm_import_job(home->farm, home->now, &row->record, row->shards, &fault);
+    struct sora_farm_job planned;
+    struct sora_farm_job_record record = row->record;
+    home_farm_job(home, take->job, take->index, &planned);
+    record.job.plan.memory_card_bytes = planned.plan.memory_card_bytes; /* not in the store */
+    int rc = sora_farm_import_job(home->farm, home->now, &record, row->shards, &fault);
     if (rc == SORA_OK && row->prepared)
         rc = home_keep_text(home, take, row->prepared, row->prepared_size);
     if (rc) {

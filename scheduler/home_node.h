@@ -14,6 +14,7 @@ struct home_speed {
 };
 struct home_device {
     char id[65], class_text[129];
+    bool is_card;
     int speed_count;
     struct home_speed speeds[HOME_SPEEDS_MAX];
 };

@@ -15,15 +15,20 @@ static ProtobufCBinaryData bytes_of(const void *data, size_t size)
 
 /* ---- offers ---- */
 
-static uint64_t memory_of(const struct sora_home *home, const struct home_take *take, int32_t shard)
+uint64_t home_memory_bytes(const struct sora_job_plan *plan, bool is_card, int32_t latents)
 {
-    const struct sora_job_plan *plan = take->job->plan;
+    int64_t fixed = is_card ? plan->card_bytes : plan->weight_bytes + plan->activation_bytes;
+    return (uint64_t)fixed + (uint64_t)latents * (uint64_t)plan->state_latent_bytes;
+}
+
+static uint64_t memory_of(const struct sora_home *home, const struct home_take *take,
+                          const struct home_device *device, int32_t shard)
+{
     struct sora_farm_order order;
-    uint64_t bytes = (uint64_t)(plan->weight_bytes + plan->activation_bytes);
+    int32_t latents = 0;
     if (shard >= 0 && sora_farm_order_get(home->farm, &take->id, shard, &order) == SORA_OK)
-        bytes += (uint64_t)(order.latents.end - order.latents.first) *
-                 (uint64_t)plan->state_latent_bytes;
-    return bytes;
+        latents = order.latents.end - order.latents.first;
+    return home_memory_bytes(take->job->plan, device->is_card, latents);
 }
 
 void home_send_offer(struct sora_home *home, struct home_take *take, const struct home_node *node,
@@ -41,7 +46,7 @@ void home_send_offer(struct sora_home *home, struct home_take *take, const struc
     body.device = (char *)node->devices[action->device].id;
     body.lease_ms = HOME_LEASE_MS;
     body.model = bytes_of(take->job->model, SORA_DIGEST_SIZE);
-    body.memory = memory_of(home, take, action->shard);
+    body.memory = memory_of(home, take, &node->devices[action->device], action->shard);
     body.boot = action->boot;
     unsigned char packed[512];
     size_t size = farm__lease_body__get_packed_size(&body);

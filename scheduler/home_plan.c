@@ -224,6 +224,7 @@ void home_farm_job(const struct sora_home *home, const struct home_job *job, int
                  .steps = plan->steps,
                  .context_latents = job->facts.context_latents,
                  .memory_fixed_bytes = plan->weight_bytes + plan->activation_bytes,
+                 .memory_card_bytes = plan->card_bytes,
                  .memory_latent_bytes = plan->state_latent_bytes,
                  .halo_latent_bytes = plan->halo_latent_bytes},
         .model = job->model_key,
@@ -240,6 +241,7 @@ struct plan_room {
     Farm__PlanShard shards[PLAN_SHARDS_MAX];
     Farm__PlanShard *pointers[PLAN_SHARDS_MAX];
     char devices[SORA_PLAN_DEVICES_MAX][SORA_PLAN_NAME_SIZE];
+    bool is_card[SORA_PLAN_DEVICES_MAX];
     char names[PLAN_SHARDS_MAX][2][SORA_PLAN_NAME_SIZE];
     char notes[SORA_JOB_NOTES_MAX][256], waiting[512];
     char *note_pointers[SORA_JOB_NOTES_MAX];
@@ -255,9 +257,11 @@ static int list_devices(const struct sora_home *home, struct plan_room *room)
         const struct home_node *node = home_find_node(home, view.node);
         bool up = view.state == SORA_NODE_ONLINE || view.state == SORA_NODE_SUSPECTED;
         for (int k = 0; node && up && k < node->device_count; k++) {
-            if (node->offered[k] && count < SORA_PLAN_DEVICES_MAX)
-                snprintf(room->devices[count++], SORA_PLAN_NAME_SIZE, "%.35s/%.23s", node->name,
-                         node->devices[k].id);
+            if (!node->offered[k] || count == SORA_PLAN_DEVICES_MAX)
+                continue;
+            room->is_card[count] = node->devices[k].is_card;
+            snprintf(room->devices[count++], SORA_PLAN_NAME_SIZE, "%.35s/%.23s", node->name,
+                     node->devices[k].id);
         }
     }
     return count;
@@ -274,9 +278,8 @@ static void put_shard(const struct home_job *job, struct plan_room *room, int32_
     out->end = (uint32_t)shard->latents.end;
     out->take = (uint32_t)take;
     out->seconds = (double)shard->cost_us / 1e6;
-    out->memory = (uint64_t)(job->plan->weight_bytes + job->plan->activation_bytes) +
-                  (uint64_t)(shard->latents.end - shard->latents.first) *
-                      (uint64_t)job->plan->state_latent_bytes;
+    bool is_card = shard->device < devices && room->is_card[shard->device];
+    out->memory = home_memory_bytes(job->plan, is_card, shard->latents.end - shard->latents.first);
     if (shard->device >= devices)
         return;
     char name[SORA_PLAN_NAME_SIZE];

@@ -208,6 +208,7 @@ static bool count_loss(struct sora_farm *farm, struct farm_job *job, struct farm
                        int code)
 {
     task->failures += code != 0;
+    task->elsewhere = code == SORA_E_NUMERIC;
     task->losses += code == 0;
     int32_t failures_max = farm->params.failures_max;
     if (code == SORA_E_NUMERIC && failures_max > NUMERIC_FAILURES_MAX)

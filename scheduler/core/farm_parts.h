@@ -41,6 +41,7 @@ struct farm_task {
     bool confirmed; /* the node has reported it */
     bool parked, segment_done;
     bool order_due, offer_due, segment_due;
+    bool elsewhere; /* its last result was no number: any other device may take it at once */
     sora_time offered_at, offer_at; /* first sent, next repetition */
 };
 
@@ -48,7 +49,9 @@ struct farm_job {
     bool used;
     struct sora_farm_job job;
     enum sora_job_state state;
-    uint64_t sequence, epoch_next, cut, device_class;
+    uint64_t sequence, epoch_next, cut;
+    uint64_t device_class;   /* that renders it; 0: not planned yet, or several */
+    sora_time class_gone_at; /* since when no device of it is up; 0: not now */
     int32_t floor, shard_count;
     bool text_done, pause_wanted, resume_wanted;
     bool started; /* the present cut has been assigned once */

@@ -8,6 +8,13 @@
 #include <string.h>
 
 #define LOOK_AGAIN_NS SORA_TIME_SECOND
+/* So long a job waits for a device of its class before others may go on: a worker that died is back
+ * sooner, and would do it with the same bits and mostly faster. */
+#define CLASS_WAIT_NS (60 * SORA_TIME_SECOND)
+/* How much slower than a card a CPU is taken to be until one of them was measured. Wrong by a
+ * factor of a few it still gives the first work to the right one. */
+#define CPU_SLOWER 20
+#define WINDOW_US_GUESS 1000000
 
 static void name_device(const struct farm_node *node, const struct sora_farm_device *device,
                         char out[SORA_PLAN_NAME_SIZE])
@@ -32,21 +39,56 @@ static bool fill_speed(const struct farm_device *device, uint64_t model,
     return false;
 }
 
-/* A device that was never measured is taken for the slowest of its class that was, so that a
- * newcomer gets work. */
-static void guess_speed(const struct sora_farm *farm, uint64_t model, struct sora_plan_device *out)
+/* The slowest measured devices that a device may be compared with. */
+struct likeness {
+    struct sora_plan_device same_class, same_kind, other_kind;
+    bool any_card;
+};
+
+static void keep_slower(struct sora_plan_device *slowest, const struct sora_plan_device *measured)
 {
+    if (measured->window_us > slowest->window_us)
+        *slowest = *measured;
+}
+
+static void find_likeness(const struct sora_farm *farm, uint64_t model,
+                          const struct sora_plan_device *device, struct likeness *out)
+{
+    *out = (struct likeness){.any_card = false};
     for (int32_t i = 0; i < farm->params.nodes_max; i++) {
         const struct farm_node *node = &farm->nodes[i];
         for (int32_t k = 0; node->used && k < node->device_count; k++) {
+            const struct sora_farm_device *info = &node->devices[k].info;
             struct sora_plan_device like = {0};
-            if (node->devices[k].info.device_class != out->device_class ||
-                !fill_speed(&node->devices[k], model, &like) || like.window_us <= out->window_us)
+            out->any_card |= info->is_card;
+            if (!fill_speed(&node->devices[k], model, &like))
                 continue;
-            out->window_us = like.window_us;
-            out->decode_us = like.decode_us;
+            if (info->device_class == device->device_class)
+                keep_slower(&out->same_class, &like);
+            keep_slower(info->is_card == device->is_card ? &out->same_kind : &out->other_kind,
+                        &like);
         }
     }
+}
+
+/* A device that was never measured is taken for the slowest of its class that was, so that a
+ * newcomer gets work; else for the slowest of its kind; else by what a CPU is to a card. */
+static void guess_speed(const struct sora_farm *farm, uint64_t model, struct sora_plan_device *out)
+{
+    struct likeness likeness;
+    find_likeness(farm, model, out, &likeness);
+    struct sora_plan_device like = likeness.same_class;
+    if (like.window_us == 0)
+        like = likeness.same_kind;
+    if (like.window_us == 0 && likeness.other_kind.window_us > 0) {
+        like = likeness.other_kind;
+        like.window_us = out->is_card ? like.window_us / CPU_SLOWER : like.window_us * CPU_SLOWER;
+        like.decode_us = out->is_card ? like.decode_us / CPU_SLOWER : like.decode_us * CPU_SLOWER;
+    } else if (like.window_us == 0 && !out->is_card && likeness.any_card) {
+        like.window_us = CPU_SLOWER * WINDOW_US_GUESS;
+    }
+    out->window_us = like.window_us;
+    out->decode_us = like.decode_us;
 }
 
 static void fill_device(const struct sora_farm *farm, const struct farm_node *node,
@@ -54,6 +96,7 @@ static void fill_device(const struct sora_farm *farm, const struct farm_node *no
                         struct sora_plan_device *out)
 {
     *out = (struct sora_plan_device){.device_class = device->info.device_class,
+                                     .is_card = device->info.is_card,
                                      .memory_free_bytes = device->info.memory_free_bytes};
     name_device(node, &device->info, out->name);
     if (!fill_speed(device, model, out))
@@ -156,8 +199,7 @@ bool farm_has_fit(const struct sora_farm *farm, sora_time now, const struct farm
     struct sora_plan_device devices[SORA_PLAN_DEVICES_MAX];
     int32_t count = list_devices(farm, now, job, true, devices, NULL);
     struct sora_plan_job plan_job = planned_job(job);
-    if (job->floor == 0)
-        plan_job.device_class = 0; /* it may begin anew elsewhere */
+    plan_job.device_class = 0; /* it may begin anew or go on elsewhere */
     if (job->floor == job->job.plan.steps)
         plan_job.first_step--; /* decoding is left */
     struct sora_plan plan;
@@ -194,9 +236,10 @@ static void explain_waiting_shard(struct farm_job *job, int32_t shard)
     farm_set_reason(job, &fault);
 }
 
-/* Offers a waiting shard to the free device that costs least. False when there is none. */
+/* Offers a waiting shard to the free device of the class (0: any) that costs least. False when
+ * there is none. */
 static bool place_shard(struct sora_farm *farm, sora_time now, struct farm_job *job,
-                        struct farm_task *task)
+                        struct farm_task *task, uint64_t device_class)
 {
     struct sora_plan_device devices[SORA_PLAN_DEVICES_MAX];
     struct farm_device_id ids[SORA_PLAN_DEVICES_MAX];
@@ -205,7 +248,7 @@ static bool place_shard(struct sora_farm *farm, sora_time now, struct farm_job *
     int32_t best = -1;
     int64_t best_us = 0;
     for (int32_t i = 0; i < count; i++) {
-        if (devices[i].device_class != job->device_class ||
+        if ((device_class && devices[i].device_class != device_class) ||
             !sora_plan_fits(&plan_job, &devices[i], task->latents))
             continue;
         int64_t us = sora_plan_cost_us(&plan_job, &devices[i], task->latents);
@@ -220,6 +263,39 @@ static bool place_shard(struct sora_farm *farm, sora_time now, struct farm_job *
     return true;
 }
 
+/* Whether the job's class has no device any more that may come to render it. */
+static bool class_is_gone(struct sora_farm *farm, sora_time now, struct farm_job *job)
+{
+    for (int32_t i = 0; i < farm->params.nodes_max; i++) {
+        const struct farm_node *node = &farm->nodes[i];
+        bool up = node->state == SORA_NODE_ONLINE || node->state == SORA_NODE_SUSPECTED;
+        up = up && !farm_is_misfit(job, node);
+        for (int32_t k = 0; node->used && up && k < node->device_count; k++) {
+            const struct sora_farm_device *info = &node->devices[k].info;
+            if (info->offered && info->device_class == job->device_class) {
+                job->class_gone_at = 0;
+                return false;
+            }
+        }
+    }
+    if (job->class_gone_at == 0)
+        job->class_gone_at = now;
+    return now - job->class_gone_at >= CLASS_WAIT_NS;
+}
+
+/* Another class takes a shard when its own is gone, or when its device gave no numbers: the job's
+ * result then depends on who rendered it, which its report says. */
+static bool place_elsewhere(struct sora_farm *farm, sora_time now, struct farm_job *job,
+                            struct farm_task *task)
+{
+    if (!job->device_class || !(task->elsewhere || class_is_gone(farm, now, job)) ||
+        !place_shard(farm, now, job, task, 0))
+        return false;
+    job->device_class = 0;
+    job->store_due = job->dirty = true;
+    return true;
+}
+
 static void place_running(struct sora_farm *farm, sora_time now, struct farm_job *job)
 {
     bool waits = false;
@@ -227,7 +303,8 @@ static void place_running(struct sora_farm *farm, sora_time now, struct farm_job
         struct farm_task *task = &job->shards[i];
         if (task->state != SORA_TASK_WAITING || job->pause_wanted)
             continue;
-        if (place_shard(farm, now, job, task))
+        if (place_shard(farm, now, job, task, job->device_class) ||
+            place_elsewhere(farm, now, job, task))
             continue;
         if (job->floor < job->job.plan.steps && recut_is_possible(farm, now, job)) {
             farm_drop_cut(farm, job);
@@ -280,12 +357,19 @@ static void explain_waiting(const struct sora_farm *farm, sora_time now, struct 
     farm_set_reason(job, &fault);
 }
 
-/* A job whose class left for good, or cannot use the job's input, begins anew on another: nothing
- * of it exists yet. */
-static void unpin_class(const struct sora_farm *farm, struct farm_job *job)
+/* A job whose class left, or cannot use the job's input, begins anew on another while nothing of it
+ * exists, and goes on elsewhere after a while when some of it does. */
+static void unpin_class(struct sora_farm *farm, sora_time now, struct farm_job *job)
 {
-    if (job->floor > 0 || job->device_class == 0)
+    if (job->device_class == 0)
         return;
+    if (job->floor > 0) {
+        if (class_is_gone(farm, now, job)) {
+            job->device_class = 0;
+            job->store_due = job->dirty = true;
+        }
+        return;
+    }
     for (int32_t i = 0; i < farm->params.nodes_max; i++) {
         const struct farm_node *node = &farm->nodes[i];
         bool gone = node->state == SORA_NODE_LOST || node->state == SORA_NODE_LEFT ||
@@ -302,7 +386,7 @@ static void unpin_class(const struct sora_farm *farm, struct farm_job *job)
 
 static void place_queued(struct sora_farm *farm, sora_time now, struct farm_job *job)
 {
-    unpin_class(farm, job);
+    unpin_class(farm, now, job);
     struct sora_plan_device devices[SORA_PLAN_DEVICES_MAX];
     struct farm_device_id ids[SORA_PLAN_DEVICES_MAX];
     int32_t count = list_devices(farm, now, job, false, devices, ids);

@@ -14,6 +14,9 @@
 #define LINK_LATENCY_US 500
 /* Decoding from the middle costs about this part of its context (model/vae.h, decoder_begin). */
 #define CONTEXT_SHARE 10
+/* Classes are mixed for a job that ends this part sooner: a smaller gain is not worth a result that
+ * depends on who rendered what. */
+#define MIXED_GAIN 10
 
 int32_t sora_plan_shard_latents_min(const struct sora_timeline_params *timeline)
 {
@@ -75,10 +78,22 @@ int64_t sora_plan_cost_us(const struct sora_plan_job *job, const struct sora_pla
                          window_count(job, 0, range) + window_count(job, 1, range));
 }
 
+static int64_t fixed_bytes(const struct sora_plan_job *job, const struct sora_plan_device *device)
+{
+    bool as_card = device->is_card && job->memory_card_bytes > 0;
+    return as_card ? job->memory_card_bytes : job->memory_fixed_bytes;
+}
+
+int64_t sora_plan_memory_bytes(const struct sora_plan_job *job,
+                               const struct sora_plan_device *device, int32_t latents)
+{
+    return fixed_bytes(job, device) + latents * job->memory_latent_bytes;
+}
+
 bool sora_plan_fits(const struct sora_plan_job *job, const struct sora_plan_device *device,
                     struct sora_range range)
 {
-    int64_t left = device->memory_free_bytes - job->memory_fixed_bytes;
+    int64_t left = device->memory_free_bytes - fixed_bytes(job, device);
     return left >= 0 && (job->memory_latent_bytes == 0 ||
                          left / job->memory_latent_bytes >= range.end - range.first);
 }
@@ -105,7 +120,7 @@ static int32_t find_cuts(const struct sora_plan_job *job, int32_t *cuts)
 struct search {
     const struct sora_plan_job *job;
     const struct sora_plan_device *devices;
-    int32_t order[SORA_PLAN_DEVICES_MAX], order_count; /* of one class, fastest first */
+    int32_t order[SORA_PLAN_DEVICES_MAX], order_count; /* of one class or all, fastest first */
     int32_t cuts[CUTS_MAX], cut_count;
     int32_t windows_before[CUTS_MAX]; /* of an even and an odd step, run by owners before the cut */
     int64_t best[SORA_PLAN_DEVICES_MAX + 1][CUTS_MAX];
@@ -215,15 +230,20 @@ static bool take_plan(const struct search *s, struct sora_plan *plan)
         int64_t own = shard->cost_us - shard->step_us * (s->job->steps - s->job->first_step);
         decode = own > decode ? own : decode;
         plan->left_out[shard->device] = SORA_PLAN_USED;
+        uint64_t device_class = s->devices[shard->device].device_class;
+        if (k == plan->shard_count - 1)
+            plan->device_class = device_class;
+        else if (plan->device_class != device_class)
+            plan->device_class = 0;
         p = q;
     }
     SORA_ASSERT(k == 0 && p == 0);
-    plan->device_class = s->devices[s->order[0]].device_class;
     plan->finish_us = plan->step_us * (s->job->steps - s->job->first_step) + decode;
     return true;
 }
 
-/* Devices of one class that hold the smallest shard, fastest first, then by index. */
+/* Devices of one class, or of all (0), that hold the smallest shard, fastest first, then by index.
+ */
 static void order_devices(struct search *s, int32_t count, uint64_t device_class)
 {
     s->order_count = 0;
@@ -232,7 +252,7 @@ static void order_devices(struct search *s, int32_t count, uint64_t device_class
         least = s->job->timeline.latent_count;
     for (int32_t i = 0; i < count; i++) {
         const struct sora_plan_device *device = &s->devices[i];
-        if (device->device_class != device_class ||
+        if ((device_class && device->device_class != device_class) ||
             !sora_plan_fits(s->job, device, (struct sora_range){0, least}))
             continue;
         int32_t at = s->order_count++;
@@ -256,46 +276,72 @@ static void explain_left_out(const struct sora_plan_job *job,
         if (plan->left_out[i] == SORA_PLAN_USED)
             continue;
         plan->left_out[i] = SORA_PLAN_TOO_SLOW;
-        if (devices[i].device_class != plan->device_class)
+        if (plan->device_class && devices[i].device_class != plan->device_class)
             plan->left_out[i] = SORA_PLAN_OTHER_CLASS;
         else if (!sora_plan_fits(job, &devices[i], (struct sora_range){0, least}))
             plan->left_out[i] = SORA_PLAN_NO_MEMORY;
     }
 }
 
+/* The device of a kind with the most free memory; -1 when there is none. */
+static int32_t largest_of(const struct sora_plan_job *job, const struct sora_plan_device *devices,
+                          int32_t count, bool is_card)
+{
+    int32_t largest = -1;
+    for (int32_t i = 0; i < count; i++) {
+        if ((job->device_class && devices[i].device_class != job->device_class) ||
+            devices[i].is_card != is_card)
+            continue;
+        if (largest < 0 || devices[i].memory_free_bytes > devices[largest].memory_free_bytes)
+            largest = i;
+    }
+    return largest;
+}
+
+/* "needs 6.1 GB, largest free is 4.0 GB on brook/gpu0", for each kind of device that is there. */
+static int too_small(const struct sora_plan_job *job, const struct sora_plan_device *devices,
+                     const int32_t largest[2], int32_t latents, const char *share, int code,
+                     struct sora_fault *fault)
+{
+    struct sora_bytes words;
+    sora_bytes_init(&words, SORA_FAULT_TEXT_SIZE - 1);
+    for (int kind = 0; kind < 2; kind++) {
+        if (largest[kind] < 0)
+            continue;
+        const struct sora_plan_device *device = &devices[largest[kind]];
+        const char *who = largest[!kind] < 0 ? "" : (kind ? "; a card " : "a CPU ");
+        char needed[SORA_PLAN_TEXT_SIZE], free_text[SORA_PLAN_TEXT_SIZE];
+        sora_plan_bytes_text(sora_plan_memory_bytes(job, device, latents), needed);
+        sora_plan_bytes_text(device->memory_free_bytes, free_text);
+        sora_bytes_format(&words, "%sneeds %s%s largest free is %s on %s", who, needed, share,
+                          free_text, device->name);
+    }
+    sora_fault_set(fault, code, "%.*s", (int)words.size, (const char *)words.data);
+    sora_bytes_fini(&words);
+    return code;
+}
+
 /* Why nobody can take part, in the words of a waiting job. */
 static int nobody(const struct sora_plan_job *job, const struct sora_plan_device *devices,
                   int32_t count, struct sora_fault *fault)
 {
-    int32_t largest = -1, eligible = 0;
-    for (int32_t i = 0; i < count; i++) {
-        if (job->device_class && devices[i].device_class != job->device_class)
-            continue;
-        eligible++;
-        if (largest < 0 || devices[i].memory_free_bytes > devices[largest].memory_free_bytes)
-            largest = i;
-    }
+    const int32_t largest[2] = {largest_of(job, devices, count, false),
+                                largest_of(job, devices, count, true)};
     if (count == 0)
         return sora_fault_set(fault, SORA_E_NOT_FOUND, "no device is free");
-    if (eligible == 0)
+    if (largest[0] < 0 && largest[1] < 0)
         return sora_fault_set(fault, SORA_E_NOT_FOUND,
                               "the job began on another class of device, and none of that class "
                               "is free");
-    char needed[SORA_PLAN_TEXT_SIZE], free_text[SORA_PLAN_TEXT_SIZE];
-    int32_t least = sora_plan_shard_latents_min(&job->timeline);
-    if (least > job->timeline.latent_count)
-        least = job->timeline.latent_count;
-    int64_t bytes = job->memory_fixed_bytes + least * job->memory_latent_bytes;
-    sora_plan_bytes_text(devices[largest].memory_free_bytes, free_text);
-    if (bytes > devices[largest].memory_free_bytes)
-        return sora_fault_set(fault, SORA_E_NOT_FOUND, "needs %s, largest free is %s on %s",
-                              sora_plan_bytes_text(bytes, needed), free_text,
-                              devices[largest].name);
-    bytes = job->memory_fixed_bytes + job->timeline.latent_count * job->memory_latent_bytes;
-    return sora_fault_set(fault, SORA_E_LIMIT,
-                          "needs %s on one device, or more devices to share it; largest free is "
-                          "%s on %s",
-                          sora_plan_bytes_text(bytes, needed), free_text, devices[largest].name);
+    struct sora_range least = {0, sora_plan_shard_latents_min(&job->timeline)};
+    if (least.end > job->timeline.latent_count)
+        least.end = job->timeline.latent_count;
+    for (int kind = 0; kind < 2; kind++) {
+        if (largest[kind] >= 0 && sora_plan_fits(job, &devices[largest[kind]], least))
+            return too_small(job, devices, largest, job->timeline.latent_count,
+                             " on one device, or more devices to share it;", SORA_E_LIMIT, fault);
+    }
+    return too_small(job, devices, largest, least.end, ",", SORA_E_NOT_FOUND, fault);
 }
 
 static int check_job(const struct sora_plan_job *job, int32_t count, struct sora_fault *fault)
@@ -309,6 +355,43 @@ static int check_job(const struct sora_plan_job *job, int32_t count, struct sora
         count > SORA_PLAN_DEVICES_MAX)
         return sora_fault_set(fault, SORA_E_INVALID, "a number of the job is out of range");
     return SORA_OK;
+}
+
+/* The best plan with devices of one class, or of all (0). */
+static bool search_class(struct search *s, int32_t count, uint64_t device_class,
+                         struct sora_plan *out_plan)
+{
+    *out_plan = (struct sora_plan){0};
+    memset(out_plan->left_out, 0xff, sizeof(out_plan->left_out));
+    order_devices(s, count, device_class);
+    run_search(s);
+    return s->order_count > 0 && take_plan(s, out_plan);
+}
+
+/* Every class, then all of them together. */
+static bool search_all(struct search *s, int32_t count, struct sora_plan *out_plan)
+{
+    bool found = false;
+    int32_t classes = 0;
+    struct sora_plan plan;
+    for (int32_t i = 0; i < count; i++) {
+        uint64_t device_class = s->devices[i].device_class;
+        bool seen = s->job->device_class && s->job->device_class != device_class;
+        for (int32_t k = 0; k < i; k++)
+            seen |= s->devices[k].device_class == device_class;
+        classes += !seen;
+        if (seen || !search_class(s, count, device_class, &plan))
+            continue;
+        if (!found || plan.finish_us < out_plan->finish_us ||
+            (plan.finish_us == out_plan->finish_us && device_class < out_plan->device_class))
+            *out_plan = plan;
+        found = true;
+    }
+    if (classes < 2 || !search_class(s, count, 0, &plan))
+        return found;
+    if (!found || plan.finish_us < out_plan->finish_us - out_plan->finish_us / MIXED_GAIN)
+        *out_plan = plan;
+    return true;
 }
 
 int sora_plan_make(const struct sora_plan_job *job, const struct sora_plan_device *devices,
@@ -328,25 +411,7 @@ int sora_plan_make(const struct sora_plan_job *job, const struct sora_plan_devic
         s->windows_before[p] = window_count(job, 0, before) + window_count(job, 1, before);
     }
     s->windows_before[0] = 0;
-    bool found = false;
-    for (int32_t i = 0; i < count; i++) {
-        uint64_t device_class = devices[i].device_class;
-        bool seen = job->device_class && job->device_class != device_class;
-        for (int32_t k = 0; k < i; k++)
-            seen |= devices[k].device_class == device_class;
-        if (seen)
-            continue;
-        struct sora_plan plan = {0};
-        memset(plan.left_out, 0xff, sizeof(plan.left_out));
-        order_devices(s, count, device_class);
-        run_search(s);
-        if (s->order_count == 0 || !take_plan(s, &plan))
-            continue;
-        if (!found || plan.finish_us < out_plan->finish_us ||
-            (plan.finish_us == out_plan->finish_us && device_class < out_plan->device_class))
-            *out_plan = plan;
-        found = true;
-    }
+    bool found = search_all(s, count, out_plan);
     free(s);
     if (!found)
         return nobody(job, devices, count, fault);

@@ -6,9 +6,10 @@
  *     sum over steps of (windows it runs x window_us + borders x halo_us) + latents x decode_us
  * and the plan minimises the largest cost by a dynamic program over places to cut and devices
  * (fastest first; each may be left out). Places to cut are the middles of the overlaps of even
- * steps, where the fewest latents travel. Only devices of one class share a job, so that its result
- * does not depend on who rendered it. Ties: fewer shards, then the earlier device, then the earlier
- * cut; the class with the lower finish time, then the lower class number.
+ * steps, where the fewest latents travel. Devices of one class share a job, so that its result does
+ * not depend on who rendered it; classes are mixed where that ends the job a tenth sooner, or where
+ * no class can hold it alone. Ties: fewer shards, then the earlier device, then the earlier cut;
+ * the class with the lower finish time, then the lower class number.
  */
 #ifndef SORA_SCHEDULER_CORE_PLAN_H
 #define SORA_SCHEDULER_CORE_PLAN_H
@@ -27,15 +28,17 @@ struct sora_plan_job {
     int32_t steps, first_step;            /* steps first_step .. steps-1 are to be done */
     int32_t context_latents;              /* read at the start of every shard but the first */
     int64_t memory_fixed_bytes;           /* weights and one window's activations */
+    int64_t memory_card_bytes;            /* the same on a card; 0: as elsewhere */
     int64_t memory_latent_bytes;          /* state of one owned latent */
     int64_t halo_latent_bytes;            /* one latent on the wire */
     int64_t window_us_guess;              /* for devices that were not measured; 0 means 1 s */
-    uint64_t device_class;                /* 0: any; else the class that the job began on */
+    uint64_t device_class;                /* 0: any and mixed; else the job's, and no other */
 };
 
 struct sora_plan_device {
     char name[SORA_PLAN_NAME_SIZE]; /* "brook/gpu0" */
     uint64_t device_class;          /* digest of kind, architecture and kernel version; not 0 */
+    bool is_card;                   /* has memory of its own */
     int64_t memory_free_bytes;
     int64_t window_us, decode_us; /* measured for the job's model and size; 0: not measured */
     int64_t link_bytes_per_s;     /* to its neighbours; 0 means 50 MB/s */
@@ -61,7 +64,7 @@ struct sora_plan {
     struct sora_plan_shard shards[SORA_PLAN_SHARDS_MAX];
     enum sora_plan_left_out left_out[SORA_PLAN_DEVICES_MAX];
     int64_t step_us, finish_us; /* of the slowest shard; steps and decoding */
-    uint64_t device_class;
+    uint64_t device_class;      /* 0: several */
 };
 
 /* Plans for `count` devices (0..SORA_PLAN_DEVICES_MAX). Errors: INVALID; NOT_FOUND (no device can
@@ -76,6 +79,9 @@ int32_t sora_plan_shard_latents_min(const struct sora_timeline_params *timeline)
 /* Whether a device can take the range, and what it would cost; for moving a shard. */
 bool sora_plan_fits(const struct sora_plan_job *job, const struct sora_plan_device *device,
                     struct sora_range latents);
+/* What the device needs for a shard of so many latents. */
+int64_t sora_plan_memory_bytes(const struct sora_plan_job *job,
+                               const struct sora_plan_device *device, int32_t latents);
 int64_t sora_plan_cost_us(const struct sora_plan_job *job, const struct sora_plan_device *device,
                           struct sora_range latents);
 

@@ -68,10 +68,12 @@ static int explain_left_out(const struct sora_plan_job *job, const struct sora_p
     case SORA_PLAN_NO_MEMORY:
         return sora_bytes_format(
             out, "  left out: %s, needs %s, %s is free\n", device->name,
-            sora_plan_bytes_text(job->memory_fixed_bytes + least * job->memory_latent_bytes, a),
+            sora_plan_bytes_text(sora_plan_memory_bytes(job, device, least), a),
             sora_plan_bytes_text(device->memory_free_bytes, b));
     case SORA_PLAN_OTHER_CLASS:
-        return sora_bytes_format(out, "  left out: %s, another class of device\n", device->name);
+        return sora_bytes_format(
+            out, "  left out: %s, another class of device%s\n", device->name,
+            job->device_class ? "" : ", with which the job would not end a tenth sooner");
     case SORA_PLAN_TOO_SLOW:
         return sora_bytes_format(out,
                                  "  left out: %s, one window takes %s; the job would not end "

@@ -12,6 +12,7 @@
 #include "hip/gpu/emulated.h"
 #include "model/transformer.h"
 #include "node/device_plan.h"
+#include "node/model_facts.h"
 #include "tests/unit/scratch.h"
 
 #include <stdio.h>
@@ -141,6 +142,39 @@ static void test_plan_and_truth(void **state)
     sora_device_destroy(&device);
 }
 
+/* What the home of a farm counts from a model's facts is what the card's plan says, or a little
+ * more.
+ */
+static void test_the_farm_counts_the_same(void **state)
+{
+    (void)state;
+    static const int sizes[][2] = {{256, 160}, {640, 384}};
+    struct sora_bundle bundle;
+    struct sora_model_facts facts;
+    const char *const model = SORA_SOURCE_DIR "/models/mini";
+    assert_int_equal(sora_bundle_open(model, &bundle, NULL), 0);
+    assert_int_equal(sora_model_facts_read(&bundle, &facts, NULL), 0);
+    assert_true(facts.text_weight_bytes > 0 && facts.vae_weight_bytes > 0);
+    for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+        const struct sora_job_ask_shot shot = {.prompt = "a", .frames = 401, .cut = true};
+        const struct sora_job_ask ask = {.shot_count = 1,
+                                         .shots = &shot,
+                                         .width = sizes[i][0],
+                                         .height = sizes[i][1],
+                                         .solver = -1,
+                                         .noise_kind = -1};
+        static struct sora_job_plan plan;
+        struct sora_job_notes notes = {0};
+        assert_int_equal(sora_job_plan_make(&ask, &facts, &plan, &notes, NULL), 0);
+        struct sora_device_plan card = plan_of(model, sizes[i][0], sizes[i][1], 401, SORA_GPU_BF16);
+        double ratio = (double)plan.card_bytes / (double)sora_device_plan_needed(&card);
+        print_message("%dx%d: the farm counts %.2f of the card's plan\n", sizes[i][0], sizes[i][1],
+                      ratio);
+        assert_true(ratio > 0.9 && ratio < 1.3);
+    }
+    sora_bundle_fini(&bundle);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -149,6 +183,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_sizes_that_do_not_fit, scratch_setup,
                                         scratch_teardown),
         cmocka_unit_test(test_plan_and_truth),
+        cmocka_unit_test(test_the_farm_counts_the_same),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

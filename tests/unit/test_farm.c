@@ -291,6 +291,94 @@ static void input_that_one_node_lacks_moves_the_work(void **state)
     sora_farm_destroy(&farm);
 }
 
+/* A node with a fast card (device 0) and a slow CPU (device 1), and what it says of its task. */
+static void beat_both(struct sora_farm *farm, sora_time now, bool card_offered,
+                      const struct sora_farm_report *report)
+{
+    static uint64_t sequence = 1000;
+    struct sora_farm_beat beat = {.boot = 5, .sequence = ++sequence, .device_count = 2};
+    beat.devices[0] = (struct sora_farm_device){.name = "gpu0",
+                                                .device_class = 1,
+                                                .is_card = true,
+                                                .memory_free_bytes = INT64_C(1) << 34,
+                                                .offered = card_offered};
+    beat.devices[1] = (struct sora_farm_device){
+        .name = "cpu0", .device_class = 2, .memory_free_bytes = INT64_C(1) << 34, .offered = true};
+    if (report)
+        beat.reports[beat.report_count++] = *report;
+    struct sora_farm_event event = {
+        .kind = SORA_FARM_BEAT, .node = 9, .name = "brook", .beat = &beat};
+    assert_int_equal(sora_farm_step(farm, now, &event, &actions, NULL), SORA_OK);
+}
+
+/* The one shard of a job runs on the device that its offer named; its report that it stopped. */
+static struct sora_farm_report run_until(struct sora_farm *farm, const struct sora_farm_job *job,
+                                         int32_t device, int code)
+{
+    static struct sora_farm_job_view view;
+    of_shard(farm, job, 0, SORA_FARM_GRANT, 0);
+    assert_int_equal(sora_farm_job_view(farm, &job->id, &view), SORA_OK);
+    assert_int_equal(view.shard_count, 1);
+    assert_int_equal(view.shards[0].device, device);
+    struct sora_farm_report report = {
+        .epoch = view.shards[0].epoch, .code = code, .work = SORA_WORK_STOPPED};
+    report.job = job->id;
+    return report;
+}
+
+/* Unmeasured, a card goes before a CPU. A result that is no number is computed once more by another
+ * device, of whatever class, and then the job is over. */
+static void no_number_is_tried_elsewhere_once(void **state)
+{
+    (void)state;
+    struct sora_farm *farm = make_farm();
+    struct sora_farm_job job = make_job(1);
+    static struct sora_farm_job_view view;
+    beat_both(farm, 1, true, NULL);
+    assert_int_equal(submit(farm, &job, NULL), SORA_OK);
+    struct sora_farm_report report = run_until(farm, &job, 0, SORA_E_NUMERIC);
+    assert_int_equal(sora_farm_job_view(farm, &job.id, &view), SORA_OK);
+    assert_int_equal(view.job.plan.device_class, 1);
+    beat_both(farm, 3, true, &report);
+    const struct sora_farm_action *offer = find(SORA_FARM_OFFER);
+    assert_non_null(offer);
+    assert_int_equal(offer->device, 1);
+    report = run_until(farm, &job, 1, SORA_E_NUMERIC);
+    assert_int_equal(sora_farm_job_view(farm, &job.id, &view), SORA_OK);
+    assert_int_equal(view.job.plan.device_class, 0);
+    beat_both(farm, 4, true, &report);
+    assert_int_equal(sora_farm_job_view(farm, &job.id, &view), SORA_OK);
+    assert_int_equal(view.state, SORA_JOB_FAILED);
+    assert_non_null(strstr(view.reason, "failed 2 times"));
+    sora_farm_destroy(&farm);
+}
+
+/* A card that is lost has a minute to come back; then the CPU goes on. */
+static void a_lost_class_is_waited_for(void **state)
+{
+    (void)state;
+    struct sora_farm *farm = make_farm();
+    struct sora_farm_job job = make_job(1);
+    beat_both(farm, 1, true, NULL);
+    assert_int_equal(submit(farm, &job, NULL), SORA_OK);
+    struct sora_farm_report report = run_until(farm, &job, 0, SORA_E_DEVICE);
+    sora_time now = 3;
+    beat_both(farm, now, false, &report);
+    for (int second = 0; second < 59; second++) {
+        now += SORA_TIME_SECOND;
+        beat_both(farm, now, false, NULL);
+        assert_null(find(SORA_FARM_OFFER));
+    }
+    static struct sora_farm_job_view view;
+    assert_int_equal(sora_farm_job_view(farm, &job.id, &view), SORA_OK);
+    assert_non_null(strstr(view.reason, "lost its device"));
+    beat_both(farm, now + 2 * SORA_TIME_SECOND, false, NULL);
+    const struct sora_farm_action *offer = find(SORA_FARM_OFFER);
+    assert_non_null(offer);
+    assert_int_equal(offer->device, 1);
+    sora_farm_destroy(&farm);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -299,6 +387,8 @@ int main(void)
         cmocka_unit_test(bad_input_changes_nothing),
         cmocka_unit_test(stored_records_are_checked),
         cmocka_unit_test(newcomers_get_work_beside_measured_devices),
+        cmocka_unit_test(no_number_is_tried_elsewhere_once),
+        cmocka_unit_test(a_lost_class_is_waited_for),
         cmocka_unit_test(a_shard_lost_while_decoding_gets_the_device_of_one_that_is_done),
         cmocka_unit_test(input_that_no_node_can_use_fails_the_job_at_once),
         cmocka_unit_test(input_that_one_node_lacks_moves_the_work),

@@ -108,7 +108,8 @@ static void slow_devices_are_left_out(void **state)
     sora_bytes_fini(&words);
 }
 
-static void classes_are_not_mixed(void **state)
+/* Two classes share a job that ends a tenth sooner for it, or that neither can hold alone. */
+static void classes_are_mixed_for_a_tenth(void **state)
 {
     (void)state;
     struct sora_plan_job job = make_job(60);
@@ -116,12 +117,48 @@ static void classes_are_not_mixed(void **state)
     devices[1].device_class = 9;
     struct sora_plan plan;
     assert_int_equal(sora_plan_make(&job, devices, 2, &plan, NULL), SORA_OK);
+    assert_int_equal(plan.shard_count, 2);
+    assert_int_equal(plan.device_class, 0);
+    job.device_class = 7; /* it began there */
+    assert_int_equal(sora_plan_make(&job, devices, 2, &plan, NULL), SORA_OK);
+    assert_int_equal(plan.shard_count, 1);
+    assert_int_equal(plan.device_class, 7);
+    assert_int_equal(plan.left_out[1], SORA_PLAN_OTHER_CLASS);
+    job.device_class = 0;
+    devices[1].window_us = 20000; /* a card beside a CPU */
+    assert_int_equal(sora_plan_make(&job, devices, 2, &plan, NULL), SORA_OK);
     assert_int_equal(plan.shard_count, 1);
     assert_int_equal(plan.device_class, 9);
     assert_int_equal(plan.left_out[0], SORA_PLAN_OTHER_CLASS);
-    job.device_class = 7;
+    struct sora_bytes words;
+    sora_bytes_init(&words, 4096);
+    assert_int_equal(sora_plan_explain(&job, devices, 2, &plan, &words), SORA_OK);
+    assert_non_null(strstr((char *)words.data, "a, another class of device, with which the job"));
+    sora_bytes_fini(&words);
+    job.memory_latent_bytes = 50000000; /* 40 latents each */
     assert_int_equal(sora_plan_make(&job, devices, 2, &plan, NULL), SORA_OK);
-    assert_int_equal(plan.device_class, 7);
+    assert_int_equal(plan.device_class, 0);
+}
+
+/* A card need not hold the text encoder; each kind is told what it lacks. */
+static void cards_need_less_memory(void **state)
+{
+    (void)state;
+    struct sora_plan_job job = make_job(60);
+    job.memory_fixed_bytes = 30000000000;
+    job.memory_card_bytes = 7000000000;
+    struct sora_plan_device devices[2] = {make_device("ash/cpu0", 1), make_device("ash/gpu0", 1)};
+    devices[1].is_card = true;
+    devices[1].device_class = 9;
+    devices[0].memory_free_bytes = 24000000000;
+    struct sora_plan plan;
+    struct sora_fault fault = {0};
+    assert_int_equal(sora_plan_make(&job, devices, 2, &plan, NULL), SORA_OK);
+    assert_int_equal(plan.shards[0].device, 1);
+    devices[1].memory_free_bytes = 6000000000;
+    assert_int_equal(sora_plan_make(&job, devices, 2, &plan, &fault), SORA_E_NOT_FOUND);
+    assert_string_equal(fault.text, "a CPU needs 30.0 GB, largest free is 24.0 GB on ash/cpu0; a "
+                                    "card needs 7.0 GB, largest free is 6.0 GB on ash/gpu0");
 }
 
 static void waiting_has_a_reason_in_words(void **state)
@@ -185,7 +222,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(plan_is_the_best_there_is),
         cmocka_unit_test(slow_devices_are_left_out),
-        cmocka_unit_test(classes_are_not_mixed),
+        cmocka_unit_test(classes_are_mixed_for_a_tenth),
+        cmocka_unit_test(cards_need_less_memory),
         cmocka_unit_test(waiting_has_a_reason_in_words),
         cmocka_unit_test(memory_shares_a_job),
         cmocka_unit_test(the_longest_timeline_is_planned),
