@@ -273,6 +273,7 @@ static void note_order(struct sora_home *home, struct home_take *take, const str
     shard->ordered_epoch = action->epoch;
     home_cut_text(node->name, shard->node, sizeof(shard->node));
     home_cut_text(device, shard->device, sizeof(shard->device));
+    home_touch(home, job, &shard->ticket);
     home_changed(home, job);
 }
 
@@ -342,7 +343,6 @@ static void let_action_go(struct sora_home *home, struct home_held *held)
 static void job_ended(struct sora_home *home, struct home_job *job)
 {
     job->ended = true;
-    home_keep_ran(home, job);
     for (int32_t t = 0; job->takes && t < job->take_count; t++) {
         struct sora_farm_event event = {.kind = SORA_FARM_FORGET, .job = job->takes[t].id};
         if (job->takes[t].in_farm)
@@ -392,6 +392,7 @@ void home_end_job(struct sora_home *home, struct home_job *job, enum sora_job_st
 {
     if (job->final_state >= 0)
         return;
+    home_keep_ran(home, job);
     job->final_state = (int32_t)state;
     job->wall_ended_ms = sora_clock_wall_ms();
     home_cut_text(reason, job->reason, sizeof(job->reason));

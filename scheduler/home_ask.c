@@ -114,7 +114,7 @@ void home_take_logs(struct sora_home *home, const struct sora_origin *origin,
     Farm__LogsReply reply = FARM__LOGS_REPLY__INIT;
     reply.lines = lines;
     for (size_t i = first; i < job->log.count; i++) {
-        char *line = *(char **)sora_ring_at(&job->log, i);
+        char *line = ((struct home_line *)sora_ring_at(&job->log, i))->text;
         bytes += strlen(line) + 8;
         if (bytes < LINES_BYTES_MAX)
             lines[reply.n_lines++] = line;

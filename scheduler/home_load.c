@@ -68,7 +68,7 @@ static int load_job(void *context, const struct sora_store_job *row)
     if (rc == SORA_OK)
         return home_make_takes(job, takes);
     sora_fault_set(&fault, rc, "what its model can do is no longer here: submit it again");
-    home_end_job(home, job, SORA_JOB_FAILED, fault.text);
+    home_cut_text(fault.text, job->failure, sizeof(job->failure)); /* ended when all is read */
     return SORA_OK;
 }
 
@@ -88,7 +88,7 @@ static int load_take(void *context, const struct sora_store_take *row)
         rc = home_keep_text(home, take, row->prepared, row->prepared_size);
     if (rc) {
         sora_fault_set(&fault, rc, "its stored state cannot be read");
-        home_end_job(home, take->job, SORA_JOB_FAILED, fault.text);
+        home_cut_text(fault.text, take->job->failure, sizeof(take->job->failure));
         return SORA_OK;
     }
     take->in_farm = true;
@@ -118,12 +118,41 @@ static int load_piece(void *context, const struct sora_store_piece *row)
     return home_add_piece(home, take, row);
 }
 
+static int load_line(void *context, const struct sora_store_line *row)
+{
+    struct home_job *job = home_find_job(context, &row->job);
+    return !job || home_add_line(job, row->number, row->text) ? SORA_OK : SORA_E_MEMORY;
+}
+
+static int load_ran(void *context, const struct sora_store_ran *row)
+{
+    struct home_job *job = home_find_job(context, &row->job);
+    if (job && !job->ended && job->takes && row->take >= 0 && row->take < job->take_count &&
+        row->shard >= 0 && row->shard < SORA_PLAN_SHARDS_MAX) {
+        struct home_shard *shard = &job->takes[row->take].shards[row->shard];
+        shard->ordered_epoch = row->epoch;
+        memcpy(shard->node, row->node, sizeof(shard->node));
+        memcpy(shard->device, row->device, sizeof(shard->device));
+    }
+    if (!job || !job->ended || job->ran_count == HOME_RAN_MAX)
+        return SORA_OK;
+    struct sora_store_ran *ran =
+        realloc(job->ran, ((size_t)job->ran_count + 1) * sizeof(*job->ran));
+    if (!ran)
+        return SORA_E_MEMORY;
+    job->ran = ran;
+    job->ran[job->ran_count++] = *row;
+    return SORA_OK;
+}
+
 int home_load(struct sora_home *home, struct sora_fault *fault)
 {
     const struct sora_store_visitor visitor = {.job = load_job,
                                                .take = load_take,
                                                .part = load_part,
                                                .piece = load_piece,
+                                               .line = load_line,
+                                               .ran = load_ran,
                                                .context = home};
     int rc = sora_store_load(home->params.store, &visitor, fault);
     if (rc)
@@ -135,7 +164,8 @@ int home_load(struct sora_home *home, struct sora_fault *fault)
         for (int32_t t = 0; t < job->take_count && !job->ended && job->takes; t++)
             whole = whole && job->takes[t].in_farm;
         if (job->final_state < 0 && !whole)
-            home_end_job(home, job, SORA_JOB_FAILED, "a part of it is missing in the store");
+            home_end_job(home, job, SORA_JOB_FAILED,
+                         *job->failure ? job->failure : "a part of it is missing in the store");
     }
     int open = sora_home_open_jobs(home);
     if (home->job_count > 0)

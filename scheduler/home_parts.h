@@ -24,7 +24,9 @@ int home_add_piece(struct sora_home *home, struct home_take *take,
 void home_prune_parts(struct sora_home *home, struct home_take *take, int32_t step);
 int home_keep_text(struct sora_home *home, struct home_take *take, const void *data, size_t size);
 void home_pin_text(struct sora_home *home, const struct home_take *take, bool pin);
-/* Adds a line to the job's log; watchers see it. */
+/* A line of the job's log, in place of the oldest when there are too many; NULL: out of memory. */
+struct home_line *home_add_line(struct home_job *job, int32_t number, const char *text);
+/* Adds a line to the job's log, which is stored; watchers see it. */
 void home_note(struct sora_home *home, struct home_job *job, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 void home_reply_keep(const struct sora_origin *origin, struct home_reply *out_reply);
@@ -163,7 +165,7 @@ enum { HOME_STATUS_PLAIN, HOME_STATUS_SHARDS };
 /* Fills the home's room; valid until the next call. */
 Farm__JobStatus *home_status(struct sora_home *home, struct home_job *job, int shards);
 struct home_status_room *home_room_create(void);
-/* Keeps where the shards ran, before the job leaves the farm. */
+/* Keeps where the shards ran, before the job ends in the farm. */
 void home_keep_ran(struct sora_home *home, struct home_job *job);
 Farm__JobState home_job_state(struct sora_home *home, const struct home_job *job);
 /* Fills list entry `index` (0..255), each its own room. */

@@ -258,14 +258,14 @@ static void put_shard(const struct sora_home *home, const struct home_take *take
         out->left_s = (view->job.plan.steps - (int32_t)out->step) / told->steps_per_s;
 }
 
-static void fill_ran(const struct home_ran *ran, Farm__ShardStatus *out)
+static void fill_ran(const struct sora_store_ran *ran, Farm__ShardStatus *out)
 {
     farm__shard_status__init(out);
-    out->index = (uint32_t)ran->index;
+    out->index = (uint32_t)ran->shard;
     out->take = (uint32_t)ran->take;
     out->first = (uint32_t)ran->latents.first;
     out->end = (uint32_t)ran->latents.end;
-    out->state = ran->state;
+    out->state = (Farm__ShardState)ran->state;
     out->epoch = (uint32_t)ran->epoch;
     out->step = (uint32_t)ran->step;
     out->frames_done = (uint32_t)ran->frames_done;
@@ -303,20 +303,24 @@ void home_keep_ran(struct sora_home *home, struct home_job *job)
     Farm__JobStatus all = FARM__JOB_STATUS__INIT;
     put_shards(home, job, &all);
     int count = all.n_shards < HOME_RAN_MAX ? (int)all.n_shards : HOME_RAN_MAX;
+    if (job->ran)
+        return;
     job->ran = count > 0 ? calloc((size_t)count, sizeof(*job->ran)) : NULL;
     for (int i = 0; job->ran && i < count; i++) {
         const Farm__ShardStatus *shard = all.shards[i];
-        struct home_ran *ran = &job->ran[job->ran_count++];
-        *ran = (struct home_ran){.take = (int32_t)shard->take,
-                                 .index = (int32_t)shard->index,
-                                 .step = (int32_t)shard->step,
-                                 .frames_done = (int32_t)shard->frames_done,
-                                 .latents = {(int32_t)shard->first, (int32_t)shard->end},
-                                 .epoch = shard->epoch,
-                                 .state = shard->state};
+        struct sora_store_ran *ran = &job->ran[job->ran_count++];
+        *ran = (struct sora_store_ran){.job = job->id,
+                                       .take = (int32_t)shard->take,
+                                       .shard = (int32_t)shard->index,
+                                       .step = (int32_t)shard->step,
+                                       .frames_done = (int32_t)shard->frames_done,
+                                       .latents = {(int32_t)shard->first, (int32_t)shard->end},
+                                       .epoch = shard->epoch,
+                                       .state = (int32_t)shard->state};
         home_cut_text(shard->node_name, ran->node, sizeof(ran->node));
         home_cut_text(shard->device, ran->device, sizeof(ran->device));
     }
+    home_touch(home, job, &job->ran_ticket);
 }
 
 /* The reason of the take that holds the job up. */

@@ -73,7 +73,7 @@ int home_add_job(struct sora_home *home, const struct sora_job_id *id, struct ho
         realloc(home->jobs, ((size_t)home->job_count + 1) * sizeof(struct home_job *));
     if (jobs)
         home->jobs = jobs;
-    if (!job || !jobs || sora_ring_init(&job->log, HOME_LOG_LINES, sizeof(char *))) {
+    if (!job || !jobs || sora_ring_init(&job->log, HOME_LOG_LINES, sizeof(struct home_line))) {
         free(job);
         return SORA_E_MEMORY;
     }
@@ -171,9 +171,9 @@ void home_remove_job(struct sora_home *home, struct home_job *job)
     SORA_ASSERT(at < home->job_count);
     home_forget_fetches(home, job);
     home_free_work(home, job);
-    char *line;
+    struct home_line line;
     while (sora_ring_pop(&job->log, &line))
-        free(line);
+        free(line.text);
     sora_ring_fini(&job->log);
     free(job->ran);
     free(job);
@@ -303,26 +303,37 @@ int home_keep_text(struct sora_home *home, struct home_take *take, const void *d
 
 /* ---- small things ---- */
 
+struct home_line *home_add_line(struct home_job *job, int32_t number, const char *text)
+{
+    struct home_line line = {.number = number, .text = strdup(text)}, old;
+    if (!line.text)
+        return NULL;
+    if (job->log.count == HOME_LOG_LINES && sora_ring_pop(&job->log, &old))
+        free(old.text);
+    if (sora_ring_push(&job->log, &line)) {
+        free(line.text);
+        return NULL;
+    }
+    job->line_next = number + 1;
+    return sora_ring_at(&job->log, job->log.count - 1);
+}
+
 void home_note(struct sora_home *home, struct home_job *job, const char *format, ...)
 {
-    char text[LINE_SIZE], line[LINE_SIZE + 16];
+    char text[LINE_SIZE], line[LINE_SIZE + 32];
     va_list arguments;
     va_start(arguments, format);
     vsnprintf(text, sizeof(text), format, arguments);
     va_end(arguments);
     time_t wall = (time_t)(sora_clock_wall_ms() / 1000);
     struct tm utc;
-    char clock[16] = "";
+    char clock[32] = "";
     if (gmtime_r(&wall, &utc))
-        strftime(clock, sizeof(clock), "%H:%M:%S", &utc);
+        strftime(clock, sizeof(clock), "%Y-%m-%d %H:%M:%S", &utc);
     snprintf(line, sizeof(line), "%s %s", clock, text);
-    char *copy = strdup(line), *old = NULL;
-    if (!copy)
-        return;
-    if (job->log.count == HOME_LOG_LINES && sora_ring_pop(&job->log, &old))
-        free(old);
-    if (sora_ring_push(&job->log, &copy))
-        free(copy);
+    struct home_line *added = home_add_line(job, job->line_next, line);
+    if (added)
+        home_touch(home, job, &added->ticket);
     home_send_note(home, job, text);
 }
 

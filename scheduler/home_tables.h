@@ -52,14 +52,12 @@ struct home_shard {
     Farm__ShardState state;
     double steps_per_s;
     char node[SORA_NAME_SIZE], device[65]; /* as last ordered */
+    uint64_t ticket;                       /* of these two */
 };
-/* Where a shard of a job that is over ran, for people. */
-struct home_ran {
-    int32_t take, index, step, frames_done;
-    struct sora_range latents;
-    uint64_t epoch;
-    Farm__ShardState state;
-    char node[SORA_NAME_SIZE], device[65];
+struct home_line {
+    int32_t number;
+    uint64_t ticket;
+    char *text; /* owned */
 };
 struct home_take {
     struct home_job *job;
@@ -118,9 +116,11 @@ struct home_job {
     bool changed;                /* its state, for watchers */
     double progress;             /* shown so far: never falls */
     sora_time first_order_at;
-    struct sora_ring log; /* char *, owned */
-    struct home_ran *ran; /* owned; since this home's start, NULL before the end */
+    struct sora_ring log; /* struct home_line, the newest */
+    int32_t line_next;
+    struct sora_store_ran *ran; /* owned; NULL before the end */
     int ran_count;
+    uint64_t ran_ticket;
 };
 
 /* ---- what waits ---- */

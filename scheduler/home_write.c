@@ -51,6 +51,24 @@ static int put_take(const struct sora_home *home, struct sora_store_batch *batch
     return sora_store_put_take(batch, &row);
 }
 
+/* Where its shards run: a home that starts anew asks nobody. */
+static int put_places(const struct sora_home *home, struct sora_store_batch *batch,
+                      const struct home_take *take)
+{
+    int rc = SORA_OK;
+    for (int32_t i = 0; i < SORA_PLAN_SHARDS_MAX && take->shards && rc == SORA_OK; i++) {
+        const struct home_shard *shard = &take->shards[i];
+        struct sora_store_ran row = {.job = take->job->id, .take = take->index, .shard = i};
+        if (shard->ticket <= home->durable)
+            continue;
+        row.epoch = shard->ordered_epoch;
+        memcpy(row.node, shard->node, sizeof(row.node));
+        memcpy(row.device, shard->device, sizeof(row.device));
+        rc = sora_store_put_ran(batch, &row);
+    }
+    return rc;
+}
+
 static int put_take_rows(const struct sora_home *home, struct sora_store_batch *batch,
                          const struct home_take *take)
 {
@@ -63,6 +81,8 @@ static int put_take_rows(const struct sora_home *home, struct sora_store_batch *
         rc = put_take(home, batch, take);
     if (take->drop_pieces)
         return rc; /* the job ended: nothing of it is kept */
+    if (rc == SORA_OK)
+        rc = put_places(home, batch, take);
     for (size_t i = 0; i < take->part_count && rc == SORA_OK; i++) {
         if (take->parts[i].ticket > home->durable)
             rc = sora_store_put_part(batch, &take->parts[i].row);
@@ -71,6 +91,28 @@ static int put_take_rows(const struct sora_home *home, struct sora_store_batch *
         if (take->pieces[i].ticket > home->durable)
             rc = sora_store_put_piece(batch, &take->pieces[i].row);
     }
+    return rc;
+}
+
+/* What people are told of the job: its log, and where it ran. */
+static int put_story(const struct sora_home *home, struct sora_store_batch *batch,
+                     const struct home_job *job)
+{
+    int rc = SORA_OK;
+    bool grew = false;
+    for (size_t i = 0; i < job->log.count && rc == SORA_OK; i++) {
+        const struct home_line *line = sora_ring_at(&job->log, i);
+        const struct sora_store_line row = {job->id, line->number, line->text};
+        if (line->ticket > home->durable)
+            rc = sora_store_put_line(batch, &row);
+        grew = grew || line->ticket > home->durable;
+    }
+    if (rc == SORA_OK && grew && job->line_next > HOME_LOG_LINES)
+        rc = sora_store_drop_lines(batch, &job->id, job->line_next - HOME_LOG_LINES);
+    if (rc == SORA_OK && job->ran_ticket > home->durable)
+        rc = sora_store_drop_ran(batch, &job->id); /* other cuts of it */
+    for (int i = 0; job->ran_ticket > home->durable && i < job->ran_count && rc == SORA_OK; i++)
+        rc = sora_store_put_ran(batch, &job->ran[i]);
     return rc;
 }
 
@@ -87,6 +129,8 @@ static int put_all(const struct sora_home *home, struct sora_store_batch *batch)
             rc = put_job(batch, job);
         for (int32_t t = 0; job->takes && t < job->take_count && rc == SORA_OK; t++)
             rc = put_take_rows(home, batch, &job->takes[t]);
+        if (rc == SORA_OK)
+            rc = put_story(home, batch, job);
     }
     return rc;
 }

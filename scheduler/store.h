@@ -16,7 +16,7 @@
 
 #include "scheduler/core/farm_records.h"
 
-#define SORA_STORE_VERSION 1
+#define SORA_STORE_VERSION 2
 #define SORA_STORE_REASON_SIZE 512
 
 struct sora_store_blob {
@@ -62,6 +62,20 @@ struct sora_store_piece {
     bool last;
     struct sora_store_blob blob;
 };
+/* A line of a job's log. */
+struct sora_store_line {
+    struct sora_job_id job;
+    int32_t number;   /* ascending */
+    const char *text; /* borrowed */
+};
+/* Where a shard runs, or ran when the job is over, for people. */
+struct sora_store_ran {
+    struct sora_job_id job;
+    int32_t take, shard, state, step, frames_done; /* state: Farm__ShardState */
+    struct sora_range latents;
+    uint64_t epoch;
+    char node[64], device[65];
+};
 
 struct sora_store;
 
@@ -80,16 +94,24 @@ int sora_store_batch_create(struct sora_store *store, struct sora_store_batch **
 void sora_store_batch_destroy(struct sora_store_batch **batch); /* not committed: forgotten */
 
 /* Puts copy all they are given and replace the row of the same key (job: id; take: record.job.id;
- * part: take, step, latents.first, cut; piece: take, shard, epoch, index). put_take with a NULL
+ * part: take, step, latents.first, cut; piece: take, shard, epoch, index; line: job, number; ran:
+ * job, take, shard). put_take with a NULL
  * `prepared` keeps the stored one. Errors: MEMORY. */
 int sora_store_put_job(struct sora_store_batch *batch, const struct sora_store_job *job);
 int sora_store_put_take(struct sora_store_batch *batch, const struct sora_store_take *take);
 int sora_store_put_part(struct sora_store_batch *batch, const struct sora_store_part *part);
 int sora_store_put_piece(struct sora_store_batch *batch, const struct sora_store_piece *piece);
-/* Parts of a take before `step`; pieces of a take; a job with all that belongs to it. */
+int sora_store_put_line(struct sora_store_batch *batch, const struct sora_store_line *line);
+int sora_store_put_ran(struct sora_store_batch *batch, const struct sora_store_ran *ran);
+/* Parts of a take before `step`; pieces of a take; lines of a job before `number`;
+ * where it ran; a job with all
+ * that belongs to it. */
 int sora_store_drop_parts(struct sora_store_batch *batch, const struct sora_job_id *take,
                           int32_t step);
 int sora_store_drop_pieces(struct sora_store_batch *batch, const struct sora_job_id *take);
+int sora_store_drop_lines(struct sora_store_batch *batch, const struct sora_job_id *job,
+                          int32_t number);
+int sora_store_drop_ran(struct sora_store_batch *batch, const struct sora_job_id *job);
 int sora_store_drop_job(struct sora_store_batch *batch, const struct sora_job_id *job);
 
 /* Takes the batch. `done` (may be NULL) comes from sora_store_step or close, in the order of
@@ -101,13 +123,15 @@ int sora_store_commit(struct sora_store *store, struct sora_store_batch **batch,
 /* ---- reading, at start ---- */
 
 /* Calls back for every row: jobs by creation; after each job its takes ascending, then all parts of
- * them (by take, step, latent), then all pieces (by take, frame). A callback that returns nonzero
- * ends it with that code. Everything is borrowed. Blocks. */
+ * them (by take, step, latent), then all pieces (by take, frame), then its lines and where it ran.
+ * A callback that returns nonzero ends it with that code. Everything is borrowed. Blocks. */
 struct sora_store_visitor {
     int (*job)(void *context, const struct sora_store_job *job);
     int (*take)(void *context, const struct sora_store_take *take);
     int (*part)(void *context, const struct sora_store_part *part);
     int (*piece)(void *context, const struct sora_store_piece *piece);
+    int (*line)(void *context, const struct sora_store_line *line);
+    int (*ran)(void *context, const struct sora_store_ran *ran);
     void *context;
 };
 int sora_store_load(struct sora_store *store, const struct sora_store_visitor *visitor,

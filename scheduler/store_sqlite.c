@@ -320,6 +320,18 @@ int sora_store_put_piece(struct sora_store_batch *batch, const struct sora_store
     return add_put(batch, STORE_PIECE, piece, sizeof(*piece));
 }
 
+int sora_store_put_line(struct sora_store_batch *batch, const struct sora_store_line *line)
+{
+    struct sora_store_line row = *line;
+    row.text = copy(batch, line->text, strlen(line->text) + 1);
+    return row.text ? add_put(batch, STORE_LINE, &row, sizeof(row)) : SORA_E_MEMORY;
+}
+
+int sora_store_put_ran(struct sora_store_batch *batch, const struct sora_store_ran *ran)
+{
+    return add_put(batch, STORE_RAN, ran, sizeof(*ran));
+}
+
 int sora_store_drop_parts(struct sora_store_batch *batch, const struct sora_job_id *take,
                           int32_t step)
 {
@@ -329,6 +341,17 @@ int sora_store_drop_parts(struct sora_store_batch *batch, const struct sora_job_
 int sora_store_drop_pieces(struct sora_store_batch *batch, const struct sora_job_id *take)
 {
     return add_drop(batch, STORE_DROP_PIECES, take, 0);
+}
+
+int sora_store_drop_lines(struct sora_store_batch *batch, const struct sora_job_id *job,
+                          int32_t number)
+{
+    return add_drop(batch, STORE_DROP_LINES, job, number);
+}
+
+int sora_store_drop_ran(struct sora_store_batch *batch, const struct sora_job_id *job)
+{
+    return add_drop(batch, STORE_DROP_RAN, job, 0);
 }
 
 int sora_store_drop_job(struct sora_store_batch *batch, const struct sora_job_id *job)

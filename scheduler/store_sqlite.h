@@ -29,7 +29,16 @@ struct store_field {
     size_t offset, size;
 };
 
-enum store_table { STORE_JOB, STORE_TAKE, STORE_SHARD, STORE_PART, STORE_PIECE, STORE_TABLE_COUNT };
+enum store_table {
+    STORE_JOB,
+    STORE_TAKE,
+    STORE_SHARD,
+    STORE_PART,
+    STORE_PIECE,
+    STORE_LINE,
+    STORE_RAN,
+    STORE_TABLE_COUNT
+};
 
 /* Rows with what a column needs and the interface's struct has not. */
 struct store_row_take {
@@ -47,6 +56,8 @@ enum store_drop {
     STORE_DROP_SHARDS,
     STORE_DROP_PARTS, /* and a step */
     STORE_DROP_PIECES,
+    STORE_DROP_LINES, /* and a number */
+    STORE_DROP_RAN,
     STORE_DROP_COUNT,
 };
 

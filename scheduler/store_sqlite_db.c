@@ -65,6 +65,16 @@ static const char *const migrations[SORA_STORE_VERSION] = {
     " frame_count INTEGER NOT NULL, last INTEGER NOT NULL,"
     " digest BLOB NOT NULL CHECK (length(digest) = 32), size INTEGER NOT NULL,"
     " PRIMARY KEY (take, shard, epoch, piece)) STRICT, WITHOUT ROWID;",
+
+    "CREATE TABLE line ("
+    " job BLOB NOT NULL REFERENCES job (id) ON DELETE CASCADE, number INTEGER NOT NULL,"
+    " text TEXT NOT NULL, PRIMARY KEY (job, number)) STRICT, WITHOUT ROWID;"
+    "CREATE TABLE ran ("
+    " job BLOB NOT NULL REFERENCES job (id) ON DELETE CASCADE, take INTEGER NOT NULL,"
+    " shard INTEGER NOT NULL, state INTEGER NOT NULL, step INTEGER NOT NULL,"
+    " frames_done INTEGER NOT NULL, latent_first INTEGER NOT NULL,"
+    " latent_end INTEGER NOT NULL, epoch INTEGER NOT NULL, node TEXT NOT NULL,"
+    " device TEXT NOT NULL, PRIMARY KEY (job, take, shard)) STRICT, WITHOUT ROWID;",
 };
 
 /* ---- errors ---- */

@@ -109,6 +109,26 @@ static const struct store_field piece_fields[] = {
     BLOB_FIELDS(sora_store_piece),
 };
 
+static const struct store_field line_fields[] = {
+    FIELD("job", STORE_BYTES, sora_store_line, job),
+    FIELD("number", STORE_INT32, sora_store_line, number),
+    FIELD("text", STORE_TEXT, sora_store_line, text),
+};
+
+static const struct store_field ran_fields[] = {
+    FIELD("job", STORE_BYTES, sora_store_ran, job),
+    FIELD("take", STORE_INT32, sora_store_ran, take),
+    FIELD("shard", STORE_INT32, sora_store_ran, shard),
+    FIELD("state", STORE_INT32, sora_store_ran, state),
+    FIELD("step", STORE_INT32, sora_store_ran, step),
+    FIELD("frames_done", STORE_INT32, sora_store_ran, frames_done),
+    FIELD("latent_first", STORE_INT32, sora_store_ran, latents.first),
+    FIELD("latent_end", STORE_INT32, sora_store_ran, latents.end),
+    FIELD("epoch", STORE_INT64, sora_store_ran, epoch),
+    FIELD("node", STORE_CHARS, sora_store_ran, node),
+    FIELD("device", STORE_CHARS, sora_store_ran, device),
+};
+
 /* STORE_BLOB reads pointer and size as neighbours. */
 struct blob_member {
     const void *data;
@@ -142,6 +162,8 @@ static const struct table {
     [STORE_PIECE] = TABLE("piece", piece_fields, 4,
                           "WHERE take IN (SELECT id FROM take WHERE job = ?1)"
                           " ORDER BY take, frame_first, shard, epoch, piece"),
+    [STORE_LINE] = TABLE("line", line_fields, 2, "WHERE job = ?1 ORDER BY number"),
+    [STORE_RAN] = TABLE("ran", ran_fields, 3, "WHERE job = ?1 ORDER BY take, shard"),
 };
 
 static const char *const drop_sql[STORE_DROP_COUNT] = {
@@ -149,6 +171,8 @@ static const char *const drop_sql[STORE_DROP_COUNT] = {
     [STORE_DROP_SHARDS] = "DELETE FROM shard WHERE take = ?1",
     [STORE_DROP_PARTS] = "DELETE FROM part WHERE take = ?1 AND step < ?2",
     [STORE_DROP_PIECES] = "DELETE FROM piece WHERE take = ?1",
+    [STORE_DROP_LINES] = "DELETE FROM line WHERE job = ?1 AND number < ?2",
+    [STORE_DROP_RAN] = "DELETE FROM ran WHERE job = ?1",
 };
 
 /* ---- statements ---- */
@@ -278,7 +302,7 @@ int store_rows_drop(struct store_db *db, enum store_drop drop, const struct sora
 {
     sqlite3_stmt *statement = db->drops[drop];
     int bound = sqlite3_bind_blob(statement, 1, id->bytes, sizeof(id->bytes), SQLITE_STATIC);
-    if (bound == SQLITE_OK && drop == STORE_DROP_PARTS)
+    if (bound == SQLITE_OK && (drop == STORE_DROP_PARTS || drop == STORE_DROP_LINES))
         bound = sqlite3_bind_int(statement, 2, step);
     return finish(db, statement, bound, fault);
 }
@@ -423,6 +447,14 @@ static int load_job(struct store_db *db, const struct sora_store_job *job,
     begin_rows(db, STORE_PIECE, &job->id);
     while (next_row(db, STORE_PIECE, &piece, &rc, fault))
         rc = visitor->piece(visitor->context, &piece);
+    struct sora_store_line line = {0};
+    begin_rows(db, STORE_LINE, &job->id);
+    while (next_row(db, STORE_LINE, &line, &rc, fault))
+        rc = visitor->line(visitor->context, &line);
+    struct sora_store_ran ran = {0};
+    begin_rows(db, STORE_RAN, &job->id);
+    while (next_row(db, STORE_RAN, &ran, &rc, fault))
+        rc = visitor->ran(visitor->context, &ran);
     return rc;
 }
 

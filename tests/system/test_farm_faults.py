@@ -350,7 +350,7 @@ class Daemons(FaultTest):
             last = done.stderr.decode().splitlines()[-1]
             for part in ("home.db", "99", "newer"):
                 self.assertIn(part, last)
-            change_version(path, 1)
+            change_version(path, 2)
             farm.home.start()
             self.assertEqual(farm.home.status(job)["state"], "done")
 

@@ -464,11 +464,19 @@ static void a_restart_in_the_middle_changes_nothing(void **state)
     assert_int_equal(moved_text, 1);
     assert_int_equal(status->restarts, 0);
     assert_true(assemblies_begun >= 2);
-    restart_home(); /* ended jobs stay listed, and their results */
+    size_t lines = job_request(ANNA, FARM__MESSAGE__BODY_LOGS, "01")->logs_reply->n_lines;
+    assert_true(lines >= 4);
+    restart_home(); /* ended jobs stay listed, with their results, their log and where they ran */
+    Farm__LogsReply *logs = job_request(ANNA, FARM__MESSAGE__BODY_LOGS, "01")->logs_reply;
+    assert_int_equal(logs->n_lines, lines);
+    assert_non_null(strstr(logs->lines[0], "submitted by anna"));
+    assert_non_null(strstr(logs->lines[lines - 1], "done"));
     status = status_of("01");
     assert_int_equal(status->state, FARM__JOB_STATE__JOB_DONE);
     assert_string_equal(status->name, "Red balloon!");
     assert_int_equal(status->frames_total, 81);
+    assert_int_equal(status->n_shards, 2);
+    assert_string_equal(status->shards[0]->device, "cpu0");
     Farm__Message *fetched_video = job_request(ANNA, FARM__MESSAGE__BODY_FETCH, "01");
     assert_int_equal(fetched_video->body_case, FARM__MESSAGE__BODY_FETCH_REPLY);
 }

@@ -1,4 +1,5 @@
 /* The home's database: all rows come back, kills, full disk, other versions, damage. */
+#include "base/files.h"
 #include "scheduler/store.h"
 #include "tests/unit/scratch.h"
 
@@ -440,10 +441,23 @@ static int see_piece(void *context, const struct sora_store_piece *b)
     return 0;
 }
 
+static int no_line(void *context, const struct sora_store_line *line)
+{
+    (void)context, (void)line;
+    return SORA_E_INTERNAL;
+}
+
+static int no_place(void *context, const struct sora_store_ran *ran)
+{
+    (void)context, (void)ran;
+    return SORA_E_INTERNAL;
+}
+
 /* The database holds exactly the model. */
 static void compare(void)
 {
-    const struct sora_store_visitor visitor = {see_job, see_take, see_part, see_piece, NULL};
+    const struct sora_store_visitor visitor = {see_job, see_take, see_part, see_piece,
+                                               no_line, no_place, NULL};
     struct sora_fault fault = {0};
     at_job = NULL;
     jobs_seen = 0;
@@ -564,6 +578,77 @@ static void rows_are_dropped(void **state)
     sora_store_close(&store);
 }
 
+static int lines_seen, places_seen;
+
+static int see_line(void *context, const struct sora_store_line *b)
+{
+    const struct sora_job_id *job = context;
+    char text[32];
+    assert_memory_equal(job, &b->job, 16);
+    assert_int_equal(b->number, 2 + lines_seen++);
+    snprintf(text, sizeof(text), "line %d", b->number);
+    assert_string_equal(b->text, text);
+    return 0;
+}
+
+static int see_place(void *context, const struct sora_store_ran *b)
+{
+    assert_memory_equal(context, &b->job, 16);
+    assert_int_equal(b->shard, places_seen++);
+    assert_int_equal(b->state + b->step + b->frames_done, 3 + 4 + 17);
+    assert_int_equal(b->latents.first * 100 + b->latents.end, 511);
+    assert_int_equal(b->epoch, 7);
+    assert_string_equal(b->node, "brook");
+    assert_string_equal(b->device, "gpu0");
+    return 0;
+}
+
+static int see_old_job(void *context, const struct sora_store_job *job)
+{
+    *(struct sora_job_id *)context = job->id;
+    assert_string_equal(job->reason, "made by version 1");
+    assert_int_equal(job->wall_ended_ms, 3000);
+    return 0;
+}
+
+/* Version 1, of which a sample is kept, has neither. */
+static void logs_and_places_come_back(void **state)
+{
+    (void)state;
+    struct sora_bytes sample;
+    assert_int_equal(
+        sora_file_read(SORA_SOURCE_DIR "/tests/goldens/store/version1.db", 65536, &sample, NULL),
+        SORA_OK);
+    assert_int_equal(sora_file_write(scratch_path("home.db"), sample.data, sample.size, NULL),
+                     SORA_OK);
+    sora_bytes_fini(&sample);
+    open_store();
+    struct sora_job_id id = {{0}};
+    struct sora_store_visitor visitor = {
+        .job = see_old_job, .line = see_line, .ran = see_place, .context = &id};
+    assert_int_equal(sora_store_load(store, &visitor, NULL), SORA_OK);
+    assert_int_equal(id.bytes[15], 1);
+    struct sora_store_batch *batch = begin();
+    for (int i = 0; i < 5; i++) {
+        char text[32];
+        snprintf(text, sizeof(text), "line %d", i);
+        const struct sora_store_line line = {id, i, text};
+        assert_int_equal(sora_store_put_line(batch, &line), SORA_OK);
+    }
+    assert_int_equal(sora_store_drop_lines(batch, &id, 2), SORA_OK);
+    for (int i = 0; i < 2; i++) {
+        const struct sora_store_ran ran = {id, 0, i, 3, 4, 17, {5, 11}, 7, "brook", "gpu0"};
+        assert_int_equal(sora_store_put_ran(batch, &ran), SORA_OK);
+    }
+    assert_int_equal(commit_wait(batch), SORA_OK);
+    reopen();
+    lines_seen = places_seen = 0;
+    assert_int_equal(sora_store_load(store, &visitor, NULL), SORA_OK);
+    assert_int_equal(lines_seen, 3);
+    assert_int_equal(places_seen, 2);
+    sora_store_close(&store);
+}
+
 static void forgotten_batches_change_nothing(void **state)
 {
     (void)state;
@@ -589,7 +674,8 @@ static void a_visitor_can_end_it(void **state)
     (void)state;
     open_store();
     fill_model();
-    const struct sora_store_visitor visitor = {stop_at, see_take, see_part, see_piece, NULL};
+    const struct sora_store_visitor visitor = {stop_at, see_take, see_part, see_piece,
+                                               no_line, no_place, NULL};
     assert_int_equal(sora_store_load(store, &visitor, NULL), SORA_E_CANCELLED);
     compare();
     sora_store_close(&store);
@@ -632,7 +718,7 @@ static void a_bad_batch_fails_alone(void **state)
     assert_int_equal(commit_wait(batch), SORA_OK);
     batch = begin();
     assert_int_equal(sora_store_drop_job(batch, &model[0].row.id), SORA_OK);
-    const struct sora_store_visitor visitor = {commit_while_reading, NULL, NULL, NULL, NULL};
+    const struct sora_store_visitor visitor = {.job = commit_while_reading};
     int before = done_count;
     done_failed = 0;
     struct sora_job_id first = model[0].row.id;
@@ -715,9 +801,9 @@ static void other_versions_and_programs_are_refused(void **state)
     patch(60, "\0\0\0\011", 4); /* user_version, SQLite's file format 1.3 */
     assert_int_equal(open_code(&fault), SORA_E_UNSUPPORTED);
     assert_non_null(strstr(fault.text, "version 9"));
-    assert_non_null(strstr(fault.text, "this program knows 1"));
+    assert_non_null(strstr(fault.text, "this program knows 2"));
     assert_null(store);
-    patch(60, "\0\0\0\001", 4);
+    patch(60, "\0\0\0\002", 4);
     patch(68, "\0\0\0\001", 4); /* application_id */
     assert_int_equal(open_code(&fault), SORA_E_FORMAT);
     patch(68, "sora", 4);
@@ -846,8 +932,11 @@ static void being_killed_loses_nothing_that_was_done(void **state)
         uint32_t last = run_and_kill(next, 5 + round * 17);
         open_store(); /* checks the integrity */
         struct found found = {0};
-        const struct sora_store_visitor visitor = {count_job, count_take, count_part, count_piece,
-                                                   &found};
+        const struct sora_store_visitor visitor = {.job = count_job,
+                                                   .take = count_take,
+                                                   .part = count_part,
+                                                   .piece = count_piece,
+                                                   .context = &found};
         assert_int_equal(sora_store_load(store, &visitor, NULL), SORA_OK);
         assert_true(found.highest >= last);
         assert_int_equal(found.takes, found.jobs);
@@ -866,6 +955,7 @@ int main(void)
         TEST(rows_are_replaced),
         TEST(prepared_is_kept_when_none_is_given),
         TEST(rows_are_dropped),
+        TEST(logs_and_places_come_back),
         TEST(forgotten_batches_change_nothing),
         TEST(a_visitor_can_end_it),
         TEST(a_bad_batch_fails_alone),
