@@ -79,8 +79,9 @@ int main(int argc, char **argv)
         sora_ctl_print_overview(stdout);
         return 0;
     }
+    static char version[] = "version";
     if (strcmp(first, "--version") == 0)
-        argv[1] = (char[]){"version"};
+        argv[1] = version;
     int skip = help ? 2 : 1, words = 0;
     const struct sora_ctl_command *command =
         sora_ctl_command_find(argc - skip, argv + skip, &words);

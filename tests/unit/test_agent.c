@@ -124,7 +124,8 @@ static void test_text(void **state)
 
 /* ---- several nodes ---- */
 
-static void run_farm(const struct farm_params *params)
+/* Returns how many halos were refused or lost. */
+static uint64_t run_farm(const struct farm_params *params)
 {
     struct home *home = ready_farm(params);
     cut(home, (uint32_t)params->nodes);
@@ -132,9 +133,9 @@ static void run_farm(const struct farm_params *params)
     order_all(home);
     assert_true(farm_until(home, all_complete));
     check_result(home);
-    if (params->chaos)
-        assert_true(home->rig.full + home->rig.lost > 0);
+    uint64_t troubles = home->rig.full + home->rig.lost;
     farm_destroy(home);
+    return troubles;
 }
 
 static void test_neighbours(void **state)
@@ -152,28 +153,32 @@ static void test_three(void **state)
 /* Halos lost, doubled, out of order and refused as FULL change nothing. */
 static void test_faults(void **state)
 {
+    uint64_t troubles = 0; /* how many halos there are depends on the scheduling of processes */
     for (uint32_t seed = 1; seed <= 6; seed++) {
         print_message("seed %u\n", seed);
-        run_farm(&(struct farm_params){.nodes = 2 + (int)(seed % 2), .chaos = 60, .seed = seed});
+        troubles += run_farm(
+            &(struct farm_params){.nodes = 2 + (int)(seed % 2), .chaos = 60, .seed = seed});
         assert_int_equal(scratch_teardown(state), 0);
         assert_int_equal(scratch_setup(state), 0);
     }
+    assert_true(troubles > 0);
 }
 
 /* Halos of several parts, in disorder. */
 static void test_large_halos(void **state)
 {
     (void)state;
-    run_farm(&(struct farm_params){.nodes = 2,
-                                   .latents = 10,
-                                   .window = 5,
-                                   .overlap = 1,
-                                   .steps = 3,
-                                   .channels = 16,
-                                   .height = 160,
-                                   .width = 160,
-                                   .chaos = 200,
-                                   .seed = 3});
+    uint64_t troubles = run_farm(&(struct farm_params){.nodes = 2,
+                                                       .latents = 10,
+                                                       .window = 5,
+                                                       .overlap = 1,
+                                                       .steps = 3,
+                                                       .channels = 16,
+                                                       .height = 160,
+                                                       .width = 160,
+                                                       .chaos = 200,
+                                                       .seed = 3});
+    assert_true(troubles > 0);
 }
 
 /* ---- failures ---- */
