@@ -141,7 +141,7 @@ struct peer *greet_stranger(struct sora_link *link, int door, const struct sora_
                             const Farm__Message *message)
 {
     /* What libzmq said about the descriptor's earlier connections must be dealt with first. */
-    link_watch_doors(link);
+    keep_doors(link);
     if (frames->has_user && frames->routing_size > 0) {
         if (door == CONTROL && message->body_case == FARM__MESSAGE__BODY_HELLO)
             return greet_member(link, frames, message);

@@ -10,6 +10,8 @@
 
 enum { CONTROL, BULK, INVITE, DOOR_COUNT };
 #define LANE_COUNT 2 /* control (or invite) and bulk */
+#define MS (SORA_TIME_SECOND / 1000)
+#define GUEST_ANSWER_MS 60000 /* from a guest's request to our answer */
 
 enum peer_side { SIDE_INBOUND, SIDE_DIALED, SIDE_GUEST, SIDE_JOINING };
 
@@ -114,7 +116,12 @@ int link_send_on(struct sora_link *link, struct peer *peer, int lane, Farm__Mess
                  const void *payload, size_t payload_size, struct sora_fault *fault);
 void link_refuse(struct sora_link *link, int door, const struct sora_frames *frames, int code,
                  const char *text);
-void link_watch_doors(struct sora_link *link);
+
+/* link_keep.c: housekeeping of doors and peers, at link->now. */
+void keep_doors(struct sora_link *link);
+void keep_all(struct sora_link *link);
+/* Takes one lost peer out; true when that is an event. */
+bool keep_report_lost(struct sora_link *link, struct sora_link_event *out_event);
 
 /* link_test.c: whether a random key is turned away. */
 int link_test_door(struct sora_link *link, int door, struct sora_fault *fault);
