@@ -79,4 +79,9 @@ bool sora_shard_link_latents_ready(const struct sora_shard *shard, int32_t link,
 bool sora_shard_link_predictions_ready(const struct sora_shard *shard, int32_t link);
 bool sora_shard_link_final_ready(const struct sora_shard *shard, int32_t link);
 
+/* shard_check.c. Errors: INVALID, LIMIT; those of sora_timeline_check. */
+int sora_shard_check_params(const struct sora_shard_params *params, struct sora_fault *fault);
+/* The limits that follow from what travels at an even and an odd step. Errors: LIMIT. */
+int sora_shard_check_halos(const struct sora_shard *shard, struct sora_fault *fault);
+
 #endif
