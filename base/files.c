@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <ftw.h>
 #include <stdatomic.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -251,4 +252,21 @@ int sora_file_make_dirs(const char *path, struct sora_fault *fault)
             return rc;
     }
     return SORA_OK;
+}
+
+/* ---- removing ---- */
+
+static int remove_one(const char *path, const struct stat *status, int type, struct FTW *place)
+{
+    (void)status;
+    (void)type;
+    (void)place;
+    return remove(path) == 0 || errno == ENOENT ? 0 : -1;
+}
+
+int sora_file_remove_tree(const char *path, struct sora_fault *fault)
+{
+    if (nftw(path, remove_one, 16, FTW_DEPTH | FTW_PHYS | FTW_MOUNT) == 0 || errno == ENOENT)
+        return SORA_OK;
+    return sora_file_fault(fault, errno, "remove", path);
 }

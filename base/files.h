@@ -28,6 +28,10 @@ int sora_file_write(const char *path, const void *data, size_t size, struct sora
  * fine. Errors: DENIED, INVALID (something else has that name), SPACE, LIMIT, IO. */
 int sora_file_make_dirs(const char *path, struct sora_fault *fault);
 
+/* Removes `path` with all that is in it; links are removed, not followed, and another file system
+ * mounted below is not entered. What is missing is fine. Errors: DENIED, IO. */
+int sora_file_remove_tree(const char *path, struct sora_fault *fault);
+
 /* A file on its way to `path`, for writers that work piece by piece. The user owns the struct;
  * after open comes exactly one of publish and discard. */
 struct sora_file_part {

@@ -1,4 +1,4 @@
-/* status, watch, list, cancel, pause, resume, logs: about jobs that exist. */
+/* status, watch, list, cancel, pause, resume, delete, logs: about jobs that exist. */
 #include "ctl/commands.h"
 #include "ctl/output.h"
 #include "ctl/watch.h"
@@ -137,7 +137,7 @@ int sora_ctl_watch(struct sora_ctl_context *context)
     return error;
 }
 
-/* ---- cancel, pause, resume ---- */
+/* ---- cancel, pause, resume, delete ---- */
 
 static int control_one(struct sora_client *client, int kind, const char *name,
                        struct sora_fault *fault)
@@ -147,15 +147,18 @@ static int control_one(struct sora_client *client, int kind, const char *name,
     Farm__Cancel cancel = FARM__CANCEL__INIT;
     Farm__Pause pause = FARM__PAUSE__INIT;
     Farm__Resume resume = FARM__RESUME__INIT;
+    Farm__Erase erase = FARM__ERASE__INIT;
     Farm__Message message = FARM__MESSAGE__INIT;
     message.body_case = (Farm__Message__BodyCase)kind;
-    cancel.job = pause.job = resume.job = &job;
+    cancel.job = pause.job = resume.job = erase.job = &job;
     if (kind == FARM__MESSAGE__BODY_CANCEL)
         message.cancel = &cancel;
     else if (kind == FARM__MESSAGE__BODY_PAUSE)
         message.pause = &pause;
-    else
+    else if (kind == FARM__MESSAGE__BODY_RESUME)
         message.resume = &resume;
+    else
+        message.erase = &erase;
     const Farm__Message *answer = NULL;
     return sora_client_call(client, &message, FARM__MESSAGE__BODY_ACK, 0, &answer, fault);
 }
@@ -204,6 +207,11 @@ int sora_ctl_pause(struct sora_ctl_context *context)
 int sora_ctl_resume(struct sora_ctl_context *context)
 {
     return control(context, FARM__MESSAGE__BODY_RESUME, "resumed");
+}
+
+int sora_ctl_delete(struct sora_ctl_context *context)
+{
+    return control(context, FARM__MESSAGE__BODY_ERASE, "deleted");
 }
 
 /* ---- logs ---- */

@@ -19,6 +19,8 @@ const struct sora_ctl_command sora_ctl_commands[] = {
      sora_ctl_pause, NULL},
     {"resume", "JOB...", 1, 64, "go on with paused jobs", &sora_ctl_plain_table, sora_ctl_resume,
      NULL},
+    {"delete", "JOB...", 1, 64, "remove jobs that are over, with their results",
+     &sora_ctl_plain_table, sora_ctl_delete, NULL},
     {"fetch", "JOB", 1, 1, "get a job's video, preview, contact sheet or report",
      &sora_ctl_fetch_table, sora_ctl_fetch,
      "  soractl fetch 3fa2 -o balloon.mp4\n  soractl fetch 3fa2 --result preview\n"},

@@ -18,6 +18,7 @@ int sora_ctl_pause(struct sora_ctl_context *context);
 int sora_ctl_resume(struct sora_ctl_context *context);
 int sora_ctl_fetch(struct sora_ctl_context *context);
 int sora_ctl_report(struct sora_ctl_context *context);
+int sora_ctl_delete(struct sora_ctl_context *context);
 int sora_ctl_logs(struct sora_ctl_context *context);
 int sora_ctl_nodes(struct sora_ctl_context *context);
 int sora_ctl_models(struct sora_ctl_context *context);

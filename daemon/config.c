@@ -58,6 +58,9 @@ static const struct sora_setting rows[] = {
     TEXT("models", 'm', models, 8000, "DIR,...", "model folders to offer; default models/mini"),
     TEXT("blob-limit", 0, blob_limit, 20, "SIZE",
          "disk for checkpoints, segments and fetched models; default 50G"),
+    TEXT("keep", 0, keep, 20, "TIME",
+         "how long jobs that are over stay, with their results: hours or days, as 48h or 30d; "
+         "default for ever"),
     {.name = "beacon",
      .type = SORA_SETTING_FLAG,
      .offset = AT(beacon),
@@ -231,6 +234,8 @@ void sora_config_print(const struct sora_config *config, FILE *out)
     for (int i = 0; i < config->model_count; i++)
         fprintf(out, "%s%s%s", i ? "," : "models: ", config->model_rows[i],
                 i + 1 == config->model_count ? "\n" : "");
+    if (config->keep)
+        fprintf(out, "keep: %s\n", config->keep);
     fprintf(out, "blob_limit: %s\nbeacon: %s\nworker: %s\nlog_level: %s\n", config->blob_limit,
             config->beacon ? "on" : "off", config->worker_path, levels[config->log_level]);
 }

@@ -20,7 +20,7 @@
 struct sora_config {
     /* As set; sora_config_load fills what was left out. */
     char *config, *state, *name, *listen, *peers, *roles, *devices, *hours, *memory, *models,
-        *blob_limit, *worker;
+        *blob_limit, *keep, *worker;
     int64_t control_port, bulk_port, invite_port;
     int log_level; /* enum sora_log_level */
     int beacon, check_config, help, version;
@@ -35,6 +35,7 @@ struct sora_config {
     int model_count;
     char model_rows[SORA_CONFIG_MODELS_MAX][SORA_CONFIG_PATH_SIZE];
     uint64_t blob_bytes_max;
+    uint64_t keep_ms; /* of jobs that are over; 0: for ever */
     char worker_path[SORA_CONFIG_PATH_SIZE];
 };
 

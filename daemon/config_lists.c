@@ -280,6 +280,23 @@ static int find_models(struct sora_config *config, struct sora_fault *fault)
     return SORA_OK;
 }
 
+/* "48h", "30d"; "forever". */
+static int read_keep(struct sora_config *config, struct sora_fault *fault)
+{
+    const uint64_t hour_ms = 3600000;
+    char *end = NULL;
+    if (!config->keep || strcmp(config->keep, "forever") == 0)
+        return SORA_OK;
+    long count = strtol(config->keep, &end, 10);
+    bool days = *end == 'd', sound = end != config->keep && (days || *end == 'h') && !end[1];
+    if (!sound || count < 1 || count > (days ? 3650 : 87600))
+        return sora_fault_set(fault, SORA_E_INVALID,
+                              "keep: '%.20s' is not 1h to 87600h, 1d to 3650d or forever",
+                              config->keep);
+    config->keep_ms = (uint64_t)count * hour_ms * (days ? 24 : 1);
+    return SORA_OK;
+}
+
 int config_resolve(struct sora_config *config, struct sora_fault *fault)
 {
     int rc = each_item(config, "roles", config->roles, add_role, fault);
@@ -294,6 +311,8 @@ int config_resolve(struct sora_config *config, struct sora_fault *fault)
     if (rc == SORA_OK && config->blob_bytes_max < ((uint64_t)256 << 20))
         rc =
             sora_fault_set(fault, SORA_E_LIMIT, "blob-limit: %s is below 256M", config->blob_limit);
+    if (rc == SORA_OK)
+        rc = read_keep(config, fault);
     if (rc == SORA_OK)
         rc = find_worker(config, fault);
     if (rc == SORA_OK)

@@ -60,6 +60,7 @@ static const struct row rows[] = {
     ROW(CANCEL, TO_HOME, USER),
     ROW(PAUSE, TO_HOME, USER),
     ROW(RESUME, TO_HOME, USER),
+    ROW(ERASE, TO_HOME, USER),
     ROW(WATCH, TO_HOME, USER),
     ROW(FETCH, TO_HOME, USER),
 

@@ -107,7 +107,8 @@ static int open_home(const struct sora_parts_params *params, struct sora_parts *
                                           .certificate = &params->self->certificate,
                                           .local_root = sora_key_public(params->self->local),
                                           .worker_program = params->config->worker_path,
-                                          .results_directory = results};
+                                          .results_directory = results,
+                                          .keep_ms = params->config->keep_ms};
     return sora_home_create(&home, &parts->home, fault);
 }
 

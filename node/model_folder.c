@@ -8,7 +8,6 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <ftw.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -205,18 +204,9 @@ int sora_model_folder_check(const char *path, const struct sora_digest *digest,
 
 /* ---- laying out ---- */
 
-static int remove_one(const char *path, const struct stat *status, int type, struct FTW *place)
-{
-    (void)status;
-    (void)type;
-    (void)place;
-    (void)remove(path);
-    return 0;
-}
-
 void sora_model_folder_remove(const char *path)
 {
-    (void)nftw(path, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+    (void)sora_file_remove_tree(path, NULL);
 }
 
 static int sync_folder(const char *path, struct sora_fault *fault)

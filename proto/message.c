@@ -43,6 +43,7 @@ static const struct sora_message_type message_types[] = {
     ROW(CANCEL, "cancel", KIB(1), 0, CONTROL),
     ROW(PAUSE, "pause", KIB(1), 0, CONTROL),
     ROW(RESUME, "resume", KIB(1), 0, CONTROL),
+    ROW(ERASE, "erase", KIB(1), 0, CONTROL),
     ROW(WATCH, "watch", KIB(1), 0, CONTROL),
     ROW(EVENT, "event", KIB(256), 0, CONTROL),
     ROW(FETCH, "fetch", KIB(1), 0, CONTROL),

@@ -164,6 +164,10 @@ static const struct sora_rule resume_rows[] = {
     SORA_PART("job"),
 };
 
+static const struct sora_rule erase_rows[] = {
+    SORA_PART("job"),
+};
+
 static const struct sora_rule watch_rows[] = {
     SORA_PERHAPS("job"),
     SORA_FLAG("off"),
@@ -276,6 +280,7 @@ const struct sora_rules sora_rules_job[] = {
     SORA_ROWS(farm__cancel__descriptor, cancel_rows, NULL),
     SORA_ROWS(farm__pause__descriptor, pause_rows, NULL),
     SORA_ROWS(farm__resume__descriptor, resume_rows, NULL),
+    SORA_ROWS(farm__erase__descriptor, erase_rows, NULL),
     SORA_ROWS(farm__watch__descriptor, watch_rows, NULL),
     SORA_ROWS(farm__event__descriptor, event_rows, NULL),
     SORA_ROWS(farm__fetch__descriptor, fetch_rows, NULL),

@@ -175,6 +175,7 @@ static const struct sora_rule message_rows[] = {
     SORA_PART("models_reply"),
     SORA_PART("doctor"),
     SORA_PART("doctor_reply"),
+    SORA_PART("erase"),
     SORA_PART("lease_offer"),
     SORA_PART("lease_grant"),
     SORA_PART("lease_renew"),

@@ -147,6 +147,7 @@ static int role_for(const Farm__Message *message)
     case FARM__MESSAGE__BODY_CANCEL:
     case FARM__MESSAGE__BODY_PAUSE:
     case FARM__MESSAGE__BODY_RESUME:
+    case FARM__MESSAGE__BODY_ERASE:
     case FARM__MESSAGE__BODY_WATCH:
     case FARM__MESSAGE__BODY_FETCH:
         return FROM_USER;
@@ -200,6 +201,9 @@ static void take_user_message(struct sora_home *home, const struct sora_origin *
         return;
     case FARM__MESSAGE__BODY_RESUME:
         home_take_control(home, origin, SORA_FARM_RESUME, message->resume->job);
+        return;
+    case FARM__MESSAGE__BODY_ERASE:
+        home_take_delete(home, origin, message->erase);
         return;
     case FARM__MESSAGE__BODY_WATCH:
         home_take_watch(home, origin, message->watch);
@@ -274,6 +278,7 @@ sora_time sora_home_deadline(const struct sora_home *home)
     const struct home_held *held = sora_ring_at(&home->held, 0);
     next = earlier(next, home_watch_deadline(home));
     next = earlier(next, home_assembly_deadline(home));
+    next = earlier(next, home_keep_deadline(home));
     for (int i = 0; i < HOME_ASKS_MAX; i++) {
         if (home->asks[i].used)
             next = earlier(next, home->asks[i].until);
@@ -295,6 +300,7 @@ void sora_home_step(struct sora_home *home, sora_time now)
     if (sora_farm_next_deadline(home->farm) <= home->now)
         home_farm_step(home, &(struct sora_farm_event){.kind = SORA_FARM_TICK}, NULL);
     home_watch_asks(home);
+    home_watch_keep(home);
     home_settle(home);
     home_send_events(home);
 }

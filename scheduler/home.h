@@ -36,6 +36,7 @@ struct sora_home_params {
     int assembly_threads;            /* 0 means 1 */
     int checkpoint_steps;            /* 0 means 1/4 of a job's steps, at least 2 */
     int64_t assemblies_max;          /* at a time; 0 means 1 */
+    uint64_t keep_ms;                /* of jobs that are over, with their results; 0: for ever */
 };
 
 /* Loads the store and takes up what was left. Returns owned. Errors: those of the store. */
@@ -44,8 +45,8 @@ int sora_home_create(const struct sora_home_params *params, struct sora_home **o
 void sora_home_destroy(struct sora_home **home);
 
 /* Hands in a message of a member; false when it is none of the home's: Advert, Submit, Plan,
- * Status, List, Cancel, Pause, Resume, Watch, Fetch, Logs of a job, LeaseGrant, LeaseReturn,
- * ShardProgress, Checkpoint, Segment, TextEncoded. */
+ * Status, List, Cancel, Pause, Resume, Erase, Watch, Fetch, Logs of a job, LeaseGrant,
+ * LeaseReturn, ShardProgress, Checkpoint, Segment, TextEncoded. */
 bool sora_home_message(struct sora_home *home, const struct sora_origin *origin,
                        const Farm__Message *message, sora_time now);
 /* A member left for good (revoked, or its membership ended), or a connection of soractl closed. */

@@ -39,7 +39,8 @@ int home_name_job(struct sora_home *home, const Farm__JobName *name,
         return sora_fault_set(fault, SORA_E_INVALID, "no job is named: give its id or its start");
     for (int i = 0; i < home->job_count; i++) {
         struct home_job *job = home->jobs[i];
-        if (strncmp(job->folder, wanted, strlen(wanted)) != 0 || !home_may_see(home, job, who))
+        if (job->dropped || strncmp(job->folder, wanted, strlen(wanted)) != 0 ||
+            !home_may_see(home, job, who))
             continue;
         if (found)
             return sora_fault_set(fault, SORA_E_INVALID,
@@ -82,7 +83,8 @@ void home_take_list(struct sora_home *home, const struct sora_origin *origin,
     reply.jobs = jobs;
     for (int i = home->job_count - 1; i >= 0; i--) { /* newest first */
         struct home_job *job = home->jobs[i];
-        if ((job->ended && !list->all) || !home_may_see(home, job, origin->identity))
+        if ((job->ended && !list->all) || job->dropped ||
+            !home_may_see(home, job, origin->identity))
             continue;
         if (reply.n_jobs == most) {
             reply.more = true;

@@ -159,6 +159,13 @@ enum sora_codec home_codec(const Farm__Output *output);
 enum sora_container home_container(const Farm__Output *output);
 void home_result_name(const struct home_job *job, char *out, size_t size);
 
+/* ---- home_delete.c ---- */
+
+void home_take_delete(struct sora_home *home, const struct sora_origin *origin,
+                      const Farm__Erase *message);
+void home_watch_keep(struct sora_home *home);
+sora_time home_keep_deadline(const struct sora_home *home);
+
 /* ---- home_status.c, home_ask.c, home_watch.c ---- */
 
 enum { HOME_STATUS_PLAIN, HOME_STATUS_SHARDS };

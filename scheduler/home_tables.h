@@ -93,6 +93,7 @@ struct home_job {
     uint64_t ticket;            /* of the row */
     uint64_t ticket_any;        /* of the row, a take, part or piece */
     bool dropped;               /* leaves the store and the list */
+    bool deleting;              /* its results are being removed */
     bool settle_due, fresh;     /* fresh: nobody was told that it is taken */
     int32_t final_state;        /* enum sora_job_state, -1 while open */
     bool ended;                 /* the final state is durable */
@@ -229,6 +230,7 @@ struct sora_home {
     struct home_export *exports[HOME_EXPORTS_MAX]; /* made when first needed */
     uint64_t event_sequence, export_number;
     bool settle_due, assembly_due, busy;
+    sora_time keep_at; /* looks for jobs that are too old */
     struct home_status_room *room;
 };
 

@@ -123,6 +123,7 @@ SORAD_BAD = {
     "hours": ["", "25:00-26:00", "8-9", "08:00"], "memory": ["", "-1", "12Q"],
     "models": ["", "/nonexistent/model"], "blob-limit": ["", "0", "-1", "x"],
     "worker": ["", "/nonexistent/sora-worker"], "log-level": ["loud"],
+    "keep": ["", "0d", "-1d", "30", "3651d", "1w", "30dd"],
     "beacon": [], "check-config": [], "help": [], "version": [],
 }
 COMMAND_ONLY = ("job", "output", "wait", "keep-latents", "dry-run", "state", "json", "help",

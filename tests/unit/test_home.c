@@ -129,10 +129,12 @@ static Farm__Message *job_request(int member, Farm__Message__BodyCase kind, cons
     Farm__Cancel cancel = FARM__CANCEL__INIT;
     Farm__Pause pause = FARM__PAUSE__INIT;
     Farm__Resume resume = FARM__RESUME__INIT;
+    Farm__Erase erase = FARM__ERASE__INIT;
     Farm__Watch watch = FARM__WATCH__INIT;
     Farm__Fetch fetch = FARM__FETCH__INIT;
     Farm__Logs logs = FARM__LOGS__INIT;
-    status.job = cancel.job = pause.job = resume.job = watch.job = fetch.job = logs.job = &name;
+    erase.job = status.job = cancel.job = pause.job = resume.job = watch.job = fetch.job =
+        logs.job = &name;
     Farm__Message message = FARM__MESSAGE__INIT;
     message.body_case = kind;
     switch (kind) {
@@ -147,6 +149,9 @@ static Farm__Message *job_request(int member, Farm__Message__BodyCase kind, cons
         break;
     case FARM__MESSAGE__BODY_RESUME:
         message.resume = &resume;
+        break;
+    case FARM__MESSAGE__BODY_ERASE:
+        message.erase = &erase;
         break;
     case FARM__MESSAGE__BODY_WATCH:
         message.watch = &watch;
@@ -481,6 +486,57 @@ static void a_restart_in_the_middle_changes_nothing(void **state)
     assert_int_equal(fetched_video->body_case, FARM__MESSAGE__BODY_FETCH_REPLY);
 }
 
+static char results[SORA_FILE_PATH_SIZE + 64]; /* of the only job */
+
+static bool has_results(void)
+{
+    if (home->job_count == 1)
+        snprintf(results, sizeof(results), "%s/%s", home->results, home->jobs[0]->folder);
+    return access(results, F_OK) == 0;
+}
+
+static void deleting_removes_a_job_with_its_results(void **state)
+{
+    (void)state;
+    second();
+    submit(&balloon);
+    assert_int_equal(start_shards(), 2);
+    refused(job_request(ANNA, FARM__MESSAGE__BODY_ERASE, "01"), SORA_E_BUSY, "soractl cancel 01");
+    render_to_the_end();
+    refused(job_request(MALLORY, FARM__MESSAGE__BODY_ERASE, "01"), SORA_E_NOT_FOUND, "no job");
+    assert_true(has_results());
+    char link[SORA_FILE_PATH_SIZE + 80];
+    snprintf(link, sizeof(link), "%s/link", results);
+    assert_int_equal(mkdir(scratch_path("elsewhere"), 0700), 0);
+    assert_int_equal(sora_file_write(scratch_path("elsewhere/kept"), "x", 1, NULL), SORA_OK);
+    assert_int_equal(symlink(scratch_path("elsewhere"), link), 0);
+    assert_int_equal(job_request(ANNA, FARM__MESSAGE__BODY_ERASE, "01")->body_case,
+                     FARM__MESSAGE__BODY_ACK);
+    assert_false(has_results());
+    assert_int_equal(access(scratch_path("elsewhere/kept"), F_OK), 0);
+    refused(job_request(ANNA, FARM__MESSAGE__BODY_STATUS, "01"), SORA_E_NOT_FOUND, "no job");
+    restart_home();
+    refused(job_request(ANNA, FARM__MESSAGE__BODY_STATUS, "01"), SORA_E_NOT_FOUND, "no job");
+}
+
+static void old_jobs_are_deleted_where_that_is_wanted(void **state)
+{
+    (void)state;
+    second();
+    submit(&balloon);
+    render_to_the_end();
+    home->params.keep_ms = 3600000;
+    now += 61 * SORA_TIME_SECOND;
+    run();
+    assert_true(has_results());
+    home->jobs[0]->wall_ended_ms -= 3600001;
+    now += 61 * SORA_TIME_SECOND;
+    assert_true(sora_home_deadline(home) <= now);
+    run();
+    assert_false(has_results());
+    assert_int_equal(home->job_count, 0);
+}
+
 static void a_lost_node_moves_its_shard(void **state)
 {
     (void)state;
@@ -745,6 +801,8 @@ int main(void)
         TEST(takes_are_assembled_in_order),
         TEST(nothing_is_acknowledged_before_it_is_durable),
         TEST(a_restart_in_the_middle_changes_nothing),
+        TEST(deleting_removes_a_job_with_its_results),
+        TEST(old_jobs_are_deleted_where_that_is_wanted),
         TEST(a_lost_node_moves_its_shard),
         TEST(cancel_pause_and_resume),
         TEST(watching_ends_with_the_job),
