@@ -27,6 +27,11 @@ void sora_report_print(const json_t *report, FILE *out)
 {
     if (!json_is_true(json_object_get(report, "moving")))
         fputs("  the video froze: no figure below counts\n", out);
+    const json_t *devices = json_object_get(report, "devices");
+    for (size_t i = 0; i < json_array_size(devices); i++) {
+        const char *name = json_string_value(json_array_get(devices, i));
+        fprintf(out, "  %-18s %s\n", i ? "" : "made by", name ? name : "?");
+    }
     for (size_t i = 0; i < sizeof(figures) / sizeof(figures[0]); i++) {
         const json_t *value = json_object_get(report, figures[i].key);
         if (json_is_number(value))

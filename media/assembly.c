@@ -415,14 +415,15 @@ static int write_contact(struct sora_assembly *assembly, struct sora_fault *faul
     return rc;
 }
 
-static int write_report(struct sora_assembly *assembly, struct sora_bytes *table,
-                        struct sora_fault *fault)
+static int write_report(struct sora_assembly *assembly, const char *devices,
+                        struct sora_bytes *table, struct sora_fault *fault)
 {
     char path[SORA_FILE_PATH_SIZE];
     struct sora_report_result result;
     struct sora_bytes json;
     sora_bytes_init(&json, REPORT_SIZE_MAX);
     int rc = sora_report_finish(assembly->report, &result, fault);
+    result.devices = devices;
     if (!rc && (sora_report_json(&result, &json) || sora_report_text(&result, table)))
         rc = sora_fault_set(fault, SORA_E_MEMORY, "not enough memory for the report");
     if (!rc)
@@ -448,20 +449,20 @@ static void *end_video(void *context)
     return NULL;
 }
 
-static int write_measures(struct sora_assembly *assembly, struct sora_bytes *table,
-                          struct sora_fault *fault)
+static int write_measures(struct sora_assembly *assembly, const char *devices,
+                          struct sora_bytes *table, struct sora_fault *fault)
 {
     int rc = assembly->contact ? write_contact(assembly, fault) : SORA_OK;
-    return !rc && assembly->report ? write_report(assembly, table, fault) : rc;
+    return !rc && assembly->report ? write_report(assembly, devices, table, fault) : rc;
 }
 
-static int finish_files(struct sora_assembly *assembly, struct sora_bytes *table,
-                        struct sora_fault *fault)
+static int finish_files(struct sora_assembly *assembly, const char *devices,
+                        struct sora_bytes *table, struct sora_fault *fault)
 {
     struct ending ending = {.assembly = assembly};
     pthread_t thread;
     bool beside = pthread_create(&thread, NULL, end_video, &ending) == 0;
-    int rc = write_measures(assembly, table, fault);
+    int rc = write_measures(assembly, devices, table, fault);
     if (beside)
         pthread_join(thread, NULL);
     else
@@ -470,15 +471,15 @@ static int finish_files(struct sora_assembly *assembly, struct sora_bytes *table
     return rc || !ending.rc ? rc : sora_fault_set(fault, ending.rc, "%s", ending.fault.text);
 }
 
-int sora_assembly_finish(struct sora_assembly *assembly, struct sora_bytes *table,
-                         struct sora_fault *fault)
+int sora_assembly_finish(struct sora_assembly *assembly, const char *devices,
+                         struct sora_bytes *table, struct sora_fault *fault)
 {
     if (assembly->frame_next != assembly->begin.frame_count)
         return sora_fault_set(fault, SORA_E_INVALID, "assembly: %lld of %d frames came",
                               (long long)assembly->frame_next, assembly->begin.frame_count);
     int rc = sora_frame_pipe_drain(assembly->pipe, fault);
     if (!rc)
-        rc = finish_files(assembly, table, fault);
+        rc = finish_files(assembly, devices, table, fault);
     if (!rc) {
         atomic_store(&assembly->preview_frames, sora_video_writer_preview_count(assembly->video));
         assembly->finished = true;

@@ -43,9 +43,10 @@ int sora_assembly_segment(struct sora_assembly *assembly, const char *path,
                           const struct sora_assembly_segment *segment, struct sora_fault *fault);
 
 /* After the last frame: completes all files and appends the report's table to `table` (nothing
- * without a report). Errors: INVALID (frames are missing), those of writing. */
-int sora_assembly_finish(struct sora_assembly *assembly, struct sora_bytes *table,
-                         struct sora_fault *fault);
+ * without a report). `devices` is for the report (media/report.h), NULL: not known. Errors: INVALID
+ * (frames are missing), those of writing. */
+int sora_assembly_finish(struct sora_assembly *assembly, const char *devices,
+                         struct sora_bytes *table, struct sora_fault *fault);
 
 void sora_assembly_get_progress(struct sora_assembly *assembly,
                                 struct sora_assembly_progress *out_progress);

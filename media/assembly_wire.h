@@ -19,7 +19,7 @@ enum sora_assembly_command {
     SORA_ASSEMBLY_SEGMENT,   /* sora_assembly_segment; payload: path. Ascending, without gaps */
     SORA_ASSEMBLY_LATENTS,   /* sora_assembly_latents; payload: path of raw float32 latents; all
                                 together make the latents file, take by take, ascending */
-    SORA_ASSEMBLY_FINISH,
+    SORA_ASSEMBLY_FINISH,    /* payload: classes of the devices, for the report, NUL-terminated */
 };
 enum sora_assembly_answer {
     SORA_ASSEMBLY_PROGRESS = 101, /* sora_assembly_progress: after each segment, and every second */

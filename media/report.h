@@ -55,6 +55,8 @@ struct sora_report_seam {
  * the mean |luma change| from frame t to t+1, E_t the same after motion compensation. The
  * neighbourhood of an overlap reaches one overlap length to both sides of its middle. */
 struct sora_report_result {
+    const char *devices; /* classes of the devices that made the video, separated by commas; NULL:
+                          * not known. Set by the caller, borrowed */
     int32_t frame_count;
     double seconds;
     double motion;       /* mean block motion, pixels per frame */

@@ -1,8 +1,10 @@
 /* The result as JSON and as a table for a person, both from one table of figures. */
 #include "media/report.h"
 
+#include <ctype.h>
 #include <math.h>
 #include <stddef.h>
+#include <string.h>
 
 struct figure {
     const char *name, *unit, *meaning;
@@ -68,10 +70,25 @@ static int json_seam(struct sora_bytes *bytes, const struct sora_report_seam *se
     return rc ? rc : sora_bytes_format(bytes, "}");
 }
 
+/* "cpu-avx512-1,sm_90-bf16-1" as an array; what is no part of a class's name is left out. */
+static int json_devices(struct sora_bytes *bytes, const char *devices)
+{
+    int rc = sora_bytes_format(bytes, "  \"devices\": [\"");
+    for (const char *c = devices; !rc && *c; c++) {
+        if (*c == ',')
+            rc = sora_bytes_format(bytes, "\", \"");
+        else if (isalnum((unsigned char)*c) || strchr("-_.+:", *c))
+            rc = sora_bytes_append(bytes, c, 1);
+    }
+    return rc ? rc : sora_bytes_format(bytes, "\"],\n");
+}
+
 int sora_report_json(const struct sora_report_result *result, struct sora_bytes *bytes)
 {
     int rc = sora_bytes_format(bytes, "{\n  \"frames\": %d,\n  \"moving\": %s,\n",
                                result->frame_count, result->moving ? "true" : "false");
+    if (!rc && result->devices && *result->devices)
+        rc = json_devices(bytes, result->devices);
     for (size_t i = 0; !rc && i < FIGURE_COUNT; i++) {
         rc = sora_bytes_format(bytes, "  \"%s\": ", figures[i].name);
         if (!rc)

@@ -196,7 +196,8 @@ static int finish(struct assembler *assembler, const struct sora_frame *frame,
     char path[SORA_FILE_PATH_SIZE];
     struct sora_bytes text;
     int error = 0;
-    if (!assembler->assembly || frame->head_size != 0)
+    const char *devices = path_of(frame);
+    if (!assembler->assembly || !devices || frame->head_size != 0)
         return malformed("to finish", fault);
     snprintf(path, sizeof(path), "%s/%s", assembler->options->write, SORA_ASSEMBLY_LATENTS_FILE);
     bool latents = assembler->latents.count > 0;
@@ -204,7 +205,7 @@ static int finish(struct assembler *assembler, const struct sora_frame *frame,
     if (latents)
         error = sora_assemble_latents_write(&assembler->latents, path, fault);
     if (!error)
-        error = sora_assembly_finish(assembler->assembly, &text, fault);
+        error = sora_assembly_finish(assembler->assembly, devices, &text, fault);
     if (error && latents)
         unlink(path);
     if (!error) {

@@ -238,6 +238,7 @@ static int output(struct engine *engine, const struct sora_render_options *optio
         .options = options,
         .plan = &result->plan,
         .model_name = engine->bundle.name,
+        .device_class = result->device_class,
         .title = options->job.name ? options->job.name : engine->shots[0].prompt,
         .latents = latents,
         .control = control,

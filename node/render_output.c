@@ -26,6 +26,7 @@ struct outputs {
     struct sora_video_writer *video;
     struct sora_contact_sheet *contact;
     struct sora_report *report;
+    const char *device_class;
     int frames_dumped;
 };
 
@@ -155,16 +156,17 @@ static int open_report(const struct sora_render_output_params *params, struct ou
     return error;
 }
 
-static int write_report(struct sora_report *report, const char *path, struct sora_fault *fault)
+static int write_report(struct outputs *outputs, struct sora_fault *fault)
 {
     struct sora_report_result result;
     struct sora_bytes json;
     sora_bytes_init(&json, REPORT_SIZE_MAX);
-    int error = sora_report_finish(report, &result, fault);
+    int error = sora_report_finish(outputs->report, &result, fault);
+    result.devices = outputs->device_class;
     if (!error && sora_report_json(&result, &json))
         error = sora_fault_set(fault, SORA_E_MEMORY, "out of memory for the report");
     if (!error)
-        error = sora_file_write(path, json.data, json.size, fault);
+        error = sora_file_write(outputs->options->report, json.data, json.size, fault);
     sora_bytes_fini(&json);
     return error;
 }
@@ -186,7 +188,8 @@ static int open_outputs(const struct sora_render_output_params *params, struct o
                         struct sora_fault *fault)
 {
     const struct sora_render_options *options = params->options;
-    *outputs = (struct outputs){.options = options, .plan = params->plan};
+    *outputs = (struct outputs){
+        .options = options, .plan = params->plan, .device_class = params->device_class};
     int error = open_video(params, outputs, fault);
     if (!error && options->contact)
         error = open_contact(params, outputs, fault);
@@ -226,7 +229,7 @@ static int finish_outputs(struct outputs *outputs, struct sora_fault *fault)
     if (!error && outputs->contact)
         error = sora_contact_sheet_write(outputs->contact, outputs->options->contact, fault);
     if (!error && outputs->report)
-        error = write_report(outputs->report, outputs->options->report, fault);
+        error = write_report(outputs, fault);
     return error;
 }
 

@@ -182,9 +182,9 @@ int sora_assembler_latents(struct sora_assembler *assembler, const char *path,
     return send(assembler, SORA_ASSEMBLY_LATENTS, latents, sizeof(*latents), path);
 }
 
-int sora_assembler_finish(struct sora_assembler *assembler)
+int sora_assembler_finish(struct sora_assembler *assembler, const char *devices)
 {
-    return send(assembler, SORA_ASSEMBLY_FINISH, NULL, 0, NULL);
+    return send(assembler, SORA_ASSEMBLY_FINISH, NULL, 0, devices);
 }
 
 /* ---- answers ---- */

@@ -45,7 +45,8 @@ int sora_assembler_segment(struct sora_assembler *assembler, const char *path,
                            const struct sora_assembly_segment *segment);
 int sora_assembler_latents(struct sora_assembler *assembler, const char *path,
                            const struct sora_assembly_latents *latents);
-int sora_assembler_finish(struct sora_assembler *assembler);
+/* `devices`: their classes, for the report (media/report.h). */
+int sora_assembler_finish(struct sora_assembler *assembler, const char *devices);
 
 enum sora_assembler_event_kind {
     SORA_ASSEMBLER_PROGRESS = 1, /* progress */

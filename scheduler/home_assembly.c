@@ -144,7 +144,7 @@ static int feed(struct sora_home *home, struct home_job *job, struct sora_fault 
         rc = feed_latents(home, job, fault);
     if (rc <= 0)
         return rc;
-    rc = sora_assembler_finish(assembly->assembler);
+    rc = sora_assembler_finish(assembly->assembler, job->device_classes);
     assembly->finished = rc == SORA_OK;
     return rc == SORA_OK || rc == SORA_E_FULL || rc == SORA_E_IO
                ? 0

@@ -37,6 +37,8 @@ static void copy_row(struct home_job *job, const struct sora_store_job *row)
     job->wall_ended_ms = row->wall_ended_ms;
     job->moves = row->moves;
     home_cut_text(row->reason ? row->reason : "", job->reason, sizeof(job->reason));
+    home_cut_text(row->device_classes ? row->device_classes : "", job->device_classes,
+                  sizeof(job->device_classes));
     home_cut_text(row->result_folder ? row->result_folder : "", job->folder, sizeof(job->folder));
 }
 

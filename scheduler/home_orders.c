@@ -224,6 +224,21 @@ static void put_numbers(const struct home_take *take, const struct home_node *no
     out->context_latents = (uint32_t)take->job->facts.context_latents;
 }
 
+/* For the report; a class that finds no room is left out. */
+static void note_class(struct sora_home *home, struct home_job *job, const char *device_class)
+{
+    size_t length = strlen(job->device_classes), size = strlen(device_class);
+    for (const char *at = job->device_classes; *at; at += strcspn(at, ","), at += *at == ',') {
+        if (strncmp(at, device_class, size) == 0 && (at[size] == ',' || !at[size]))
+            return;
+    }
+    if (size == 0 || length + size + 2 > sizeof(job->device_classes))
+        return;
+    snprintf(job->device_classes + length, sizeof(job->device_classes) - length, "%s%s",
+             length ? "," : "", device_class);
+    home_touch(home, job, &job->ticket);
+}
+
 void home_send_order(struct sora_home *home, struct home_take *take, const struct home_node *node,
                      const struct sora_farm_action *action, const struct sora_farm_order *order)
 {
@@ -233,6 +248,7 @@ void home_send_order(struct sora_home *home, struct home_take *take, const struc
         free(room);
         return; /* said again by the farm */
     }
+    note_class(home, take->job, node->devices[order->device].class_text);
     home_farm_job(home, take->job, take->index, &farm_job);
     farm__shard_assign__init(&room->assign);
     put_numbers(take, node, action, order, &farm_job, &room->assign);
@@ -257,12 +273,13 @@ void home_send_text_order(struct sora_home *home, struct home_take *take,
                           const struct home_node *node, const struct sora_farm_action *action,
                           const struct sora_farm_order *order)
 {
-    const struct home_job *job = take->job;
+    struct home_job *job = take->job;
     const struct sora_job_take *planned = &job->plan->takes[take->index];
     char *texts[2 * SORA_JOB_SHOTS_MAX];
     size_t count = (size_t)planned->text_count;
     if (order->device >= node->device_count)
         return;
+    note_class(home, job, node->devices[order->device].class_text);
     for (size_t i = 0; i < count; i++) {
         int32_t shot = job->plan->texts[planned->text_first + (int32_t)i].shot;
         texts[i] = (char *)home_prompt(job, shot);

@@ -99,7 +99,8 @@ struct home_job {
     bool ended;                 /* the final state is durable */
     uint64_t wall_created_ms, wall_started_ms, wall_ended_ms;
     int32_t moves, priority;
-    char failure[256]; /* what a node said of its last failure; "" for none */
+    char device_classes[512]; /* of the devices that got work of it, separated by commas */
+    char failure[256];        /* what a node said of its last failure; "" for none */
     char name[129], reason[SORA_STORE_REASON_SIZE], folder[40], file_name[128];
     unsigned char model[SORA_DIGEST_SIZE];
     struct sora_bytes envelope;    /* freed when ended */

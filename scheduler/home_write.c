@@ -28,6 +28,7 @@ static int put_job(struct sora_store_batch *batch, const struct home_job *job)
                                  .wall_ended_ms = job->wall_ended_ms,
                                  .moves = job->moves,
                                  .reason = job->reason,
+                                 .device_classes = job->device_classes,
                                  .result_folder =
                                      job->final_state == SORA_JOB_DONE ? job->folder : ""};
     memcpy(row.owner, job->owner.node, sizeof(row.owner));

@@ -16,7 +16,7 @@
 
 #include "scheduler/core/farm_records.h"
 
-#define SORA_STORE_VERSION 2
+#define SORA_STORE_VERSION 3
 #define SORA_STORE_REASON_SIZE 512
 
 struct sora_store_blob {
@@ -33,9 +33,10 @@ struct sora_store_job {
     size_t envelope_size;
     int32_t state; /* enum sora_job_state when final, else -1 */
     uint64_t wall_created_ms, wall_started_ms, wall_ended_ms;
-    int32_t moves;             /* shards that moved */
-    const char *reason;        /* borrowed; "" for none */
-    const char *result_folder; /* name under the home's results; "" until done */
+    int32_t moves;              /* shards that moved */
+    const char *reason;         /* borrowed; "" for none */
+    const char *device_classes; /* that got work of it, separated by commas; "" for none */
+    const char *result_folder;  /* name under the home's results; "" until done */
 };
 /* A take: the core's record with its shards, and the text task's answer. */
 struct sora_store_take {

@@ -270,16 +270,21 @@ static int add_drop(struct sora_store_batch *batch, enum store_drop drop,
     return add(batch, &op);
 }
 
+static char *copy_text(struct sora_store_batch *batch, const char *text)
+{
+    return text ? copy(batch, text, strlen(text) + 1) : copy(batch, "", 1);
+}
+
 int sora_store_put_job(struct sora_store_batch *batch, const struct sora_store_job *job)
 {
     struct sora_store_job row = *job;
-    row.reason =
-        copy(batch, job->reason ? job->reason : "", job->reason ? strlen(job->reason) + 1 : 1);
-    row.result_folder = copy(batch, job->result_folder ? job->result_folder : "",
-                             job->result_folder ? strlen(job->result_folder) + 1 : 1);
+    row.reason = copy_text(batch, job->reason);
+    row.result_folder = copy_text(batch, job->result_folder);
+    row.device_classes = copy_text(batch, job->device_classes);
     if (job->envelope)
         row.envelope = copy(batch, job->envelope, job->envelope_size);
-    if (!row.reason || !row.result_folder || (job->envelope && !row.envelope))
+    if (!row.reason || !row.result_folder || !row.device_classes ||
+        (job->envelope && !row.envelope))
         return SORA_E_MEMORY;
     return add_put(batch, STORE_JOB, &row, sizeof(row));
 }

@@ -75,6 +75,8 @@ static const char *const migrations[SORA_STORE_VERSION] = {
     " frames_done INTEGER NOT NULL, latent_first INTEGER NOT NULL,"
     " latent_end INTEGER NOT NULL, epoch INTEGER NOT NULL, node TEXT NOT NULL,"
     " device TEXT NOT NULL, PRIMARY KEY (job, take, shard)) STRICT, WITHOUT ROWID;",
+
+    "ALTER TABLE job ADD COLUMN device_classes TEXT NOT NULL DEFAULT '';",
 };
 
 /* ---- errors ---- */

@@ -29,6 +29,7 @@ static const struct store_field job_fields[] = {
     FIELD("moves", STORE_INT32, sora_store_job, moves),
     FIELD("reason", STORE_TEXT, sora_store_job, reason),
     FIELD("result_folder", STORE_TEXT, sora_store_job, result_folder),
+    FIELD("device_classes", STORE_TEXT, sora_store_job, device_classes),
 };
 
 #define RECORD(name, kind, member) FIELD(name, kind, store_row_take, take.record.member)

@@ -68,9 +68,10 @@ int sora_assembler_latents(struct sora_assembler *assembler, const char *path,
     return SORA_OK;
 }
 
-int sora_assembler_finish(struct sora_assembler *assembler)
+int sora_assembler_finish(struct sora_assembler *assembler, const char *devices)
 {
     assert_int_equal(assembler->frames, assembler->begin.frame_count);
+    assert_string_equal(devices, "cpu-test-1");
     assembler->finished = true;
     return SORA_OK;
 }

@@ -124,7 +124,7 @@ static void pieces_become_the_finished_files(void **state)
     assert_int_equal(add(assembler, scratch_path("in/b"), 13, 3, 20), 0);
     assert_int_equal(add_latents(assembler, scratch_path("in/lb"), 1, 0, 4, 2), 0);
     assert_int_equal(add_latents(assembler, scratch_path("in/lb"), 1, 4, 4, 2), SORA_E_INVALID);
-    assert_int_equal(sora_assembler_finish(assembler), 0);
+    assert_int_equal(sora_assembler_finish(assembler, "cpu-avx2-1,sm_90-bf16-1"), 0);
     struct sora_assembler_event event = next_event(assembler);
     assert_int_equal(event.kind, SORA_ASSEMBLER_PROGRESS);
     event = last_event(assembler);
@@ -136,6 +136,11 @@ static void pieces_become_the_finished_files(void **state)
     assert_int_equal(video_check(scratch_path("out/v.mp4")), 33);
     assert_int_equal(video_check(scratch_path("out/" SORA_ASSEMBLY_PREVIEW)), 33);
     check_latents(scratch_path("out/" SORA_ASSEMBLY_LATENTS_FILE));
+    struct sora_bytes report;
+    assert_int_equal(
+        sora_file_read(scratch_path("out/" SORA_ASSEMBLY_REPORT), 1 << 20, &report, NULL), 0);
+    assert_non_null(strstr((char *)report.data, "\"devices\": [\"cpu-avx2-1\", \"sm_90-bf16-1\"]"));
+    sora_bytes_fini(&report);
     struct sora_video_reader *reader = NULL;
     assert_int_equal(sora_video_reader_open(scratch_path("out/v.mp4"), &reader, NULL), 0);
     assert_string_equal(sora_video_reader_tag(reader, "title"), "a \xc3\xa9 title");
@@ -165,7 +170,7 @@ static void every_codec_can_be_chosen(void **state)
         begin.container = cases[i].container;
         struct sora_assembler *assembler = make(&begin, cases[i].name);
         assert_int_equal(add(assembler, scratch_path("in/a"), 0, 0, 20), 0);
-        assert_int_equal(sora_assembler_finish(assembler), 0);
+        assert_int_equal(sora_assembler_finish(assembler, "cpu-avx2-1,sm_90-bf16-1"), 0);
         struct sora_assembler_event event = last_event(assembler);
         if (event.kind != SORA_ASSEMBLER_DONE)
             fail_msg("%s: %s", cases[i].name, event.text);
@@ -193,7 +198,7 @@ static void preview_plays_while_it_grows(void **state)
                 playable);
     assert_int_equal(access(scratch_path("out/v.mp4"), F_OK), -1);
     assert_int_equal(add(assembler, scratch_path("in/b"), 150, 0, 90), 0);
-    assert_int_equal(sora_assembler_finish(assembler), 0);
+    assert_int_equal(sora_assembler_finish(assembler, "cpu-avx2-1,sm_90-bf16-1"), 0);
     event = last_event(assembler);
     assert_int_equal(event.kind, SORA_ASSEMBLER_DONE);
     assert_int_equal(event.progress.preview_frames, 240);
@@ -206,7 +211,7 @@ static void check_failure(const char *path, int skip, int count, int code, const
     const struct sora_assembly_begin begin = assembly_begin(20);
     struct sora_assembler *assembler = make(&begin, "v.mp4");
     assert_int_equal(add(assembler, path, 0, skip, count), 0);
-    (void)sora_assembler_finish(assembler);
+    (void)sora_assembler_finish(assembler, "cpu-avx2-1,sm_90-bf16-1");
     struct sora_assembler_event event = last_event(assembler);
     assert_int_equal(event.kind, SORA_ASSEMBLER_FAILED);
     if (event.code != code || !strstr(event.text, says))

@@ -152,7 +152,7 @@ static void segments_become_all_files(void **state)
     assert_int_equal(add(assembly, 40, 40, 30, NULL), 0);
     assert_int_equal(access(scratch_path("v.mp4"), F_OK), -1);
     sora_bytes_init(&table, 1 << 16);
-    assert_int_equal(sora_assembly_finish(assembly, &table, NULL), 0);
+    assert_int_equal(sora_assembly_finish(assembly, NULL, &table, NULL), 0);
     sora_assembly_get_progress(assembly, &progress);
     assert_int_equal(progress.frames_done, 70);
     assert_int_equal(progress.preview_frames, 70);
@@ -190,7 +190,7 @@ static void gaps_and_short_segments_are_refused(void **state)
         assert_int_equal(add(assembly, cases[i].first, cases[i].skip, cases[i].count, &fault),
                          cases[i].code);
         assert_non_null(strstr(fault.text, cases[i].says));
-        assert_int_equal(sora_assembly_finish(assembly, &table, NULL), SORA_E_INVALID);
+        assert_int_equal(sora_assembly_finish(assembly, NULL, &table, NULL), SORA_E_INVALID);
         sora_assembly_destroy(&assembly);
         assert_int_equal(scratch_entry_count(""), 1);
     }
@@ -208,7 +208,7 @@ static void failure_at_the_end_leaves_nothing(void **state)
     assert_int_equal(sora_file_make_dirs(scratch_path(SORA_ASSEMBLY_REPORT), NULL), 0);
     struct sora_assembly *assembly = make(&begin, NULL);
     assert_int_equal(add(assembly, 0, 0, 20, NULL), 0);
-    assert_int_equal(sora_assembly_finish(assembly, &table, &fault), SORA_E_INVALID);
+    assert_int_equal(sora_assembly_finish(assembly, NULL, &table, &fault), SORA_E_INVALID);
     assert_non_null(strstr(fault.text, SORA_ASSEMBLY_REPORT));
     sora_assembly_destroy(&assembly);
     assert_int_equal(scratch_entry_count(""), 2); /* the segment and what was in the way */
@@ -245,7 +245,7 @@ static void still_or_tiny_videos_need_no_report(void **state)
     segment_write(scratch_path("a.mkv"), 0, 1);
     struct sora_assembly *assembly = make(&begin, NULL);
     assert_int_equal(add(assembly, 0, 0, 1, NULL), 0);
-    assert_int_equal(sora_assembly_finish(assembly, &table, NULL), 0);
+    assert_int_equal(sora_assembly_finish(assembly, NULL, &table, NULL), 0);
     sora_assembly_destroy(&assembly);
     assert_int_equal(video_check(scratch_path("v.mp4")), 1);
     assert_int_equal(access(scratch_path(SORA_ASSEMBLY_REPORT), F_OK), -1);

@@ -142,6 +142,7 @@ static void any_job(int index)
     snprintf(job->folder, sizeof(job->folder), "%s", any() % 2 ? "a \"folder\"; --" : "");
     row->reason = job->reason;
     row->result_folder = job->folder;
+    row->device_classes = any() % 2 ? "cpu-avx512-1,sm_90-bf16-1" : "";
 }
 
 static void any_shards(struct model_take *take)
@@ -315,6 +316,7 @@ static int see_job(void *context, const struct sora_store_job *b)
     SAME(moves);
     assert_string_equal(a->reason, b->reason);
     assert_string_equal(a->result_folder, b->result_folder);
+    assert_string_equal(a->device_classes, b->device_classes);
     return 0;
 }
 
@@ -801,9 +803,9 @@ static void other_versions_and_programs_are_refused(void **state)
     patch(60, "\0\0\0\011", 4); /* user_version, SQLite's file format 1.3 */
     assert_int_equal(open_code(&fault), SORA_E_UNSUPPORTED);
     assert_non_null(strstr(fault.text, "version 9"));
-    assert_non_null(strstr(fault.text, "this program knows 2"));
+    assert_non_null(strstr(fault.text, "this program knows 3"));
     assert_null(store);
-    patch(60, "\0\0\0\002", 4);
+    patch(60, "\0\0\0\003", 4);
     patch(68, "\0\0\0\001", 4); /* application_id */
     assert_int_equal(open_code(&fault), SORA_E_FORMAT);
     patch(68, "sora", 4);

@@ -173,7 +173,7 @@ static void assemble(struct bench *bench)
                                     &fault),
               &fault);
     }
-    check(sora_assembly_finish(assembly, &table, &fault), &fault);
+    check(sora_assembly_finish(assembly, NULL, &table, &fault), &fault);
     sora_assembly_destroy(&assembly);
     sora_bytes_fini(&table);
 }
