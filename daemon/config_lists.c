@@ -11,6 +11,8 @@
 #include <unistd.h>
 
 #define ITEM_SIZE SORA_CONFIG_PATH_SIZE
+#define MEMORY_MIN ((uint64_t)64 << 20)
+#define MEMORY_MAX ((uint64_t)64 << 40)
 
 /* The next item of a comma-separated list, without blanks around it; false at the end. */
 static bool next_item(const char **at, char out_item[ITEM_SIZE], bool *out_cut)
@@ -164,12 +166,24 @@ static int set_precision(struct sora_agent_device *device, const char *text,
                           text, device->id);
 }
 
+/* A limit in which no model fits would only make jobs wait. */
+static int read_memory(const char *origin, const char *text, uint64_t *out_bytes,
+                       struct sora_fault *fault)
+{
+    int rc = sora_config_bytes(origin, text, out_bytes, fault);
+    if (rc == SORA_OK && (*out_bytes < MEMORY_MIN || *out_bytes > MEMORY_MAX))
+        rc = sora_fault_set(fault, SORA_E_LIMIT,
+                            "%s: '%.60s' is outside 64M to 64T; leave it out to offer all", origin,
+                            text);
+    return rc;
+}
+
 /* "threads=4", "memory=8G" or "precision=f32". */
 static int set_attribute(struct sora_agent_device *device, const char *text,
                          struct sora_fault *fault)
 {
     if (strncmp(text, "memory=", 7) == 0)
-        return sora_config_bytes("devices: memory", text + 7, &device->memory_max, fault);
+        return read_memory("devices: memory", text + 7, &device->memory_max, fault);
     if (strncmp(text, "precision=", 10) == 0)
         return set_precision(device, text + 10, fault);
     if (strncmp(text, "threads=", 8) == 0 && !is_cpu(device->id))
@@ -205,8 +219,8 @@ static int add_device(struct sora_config *config, const char *item, struct sora_
             return sora_fault_set(fault, SORA_E_INVALID, "devices: %s is there twice", device.id);
     }
     snprintf(device.hours, sizeof(device.hours), "%s", config->hours ? config->hours : "");
-    rc = config->memory ? sora_config_bytes("memory", config->memory, &device.memory_max, fault)
-                        : SORA_OK;
+    rc =
+        config->memory ? read_memory("memory", config->memory, &device.memory_max, fault) : SORA_OK;
     while (rc == SORA_OK && *at == ':') {
         char attribute[64];
         length = strcspn(at + 1, ":");

@@ -120,7 +120,7 @@ SORAD_BAD = {
     "roles": ["", "render", "node,,scheduler"],
     "devices": ["", "cpu0:threads=0", "cpu0:threads=x", "cpu0:thread=1", "cpu0,cpu0",
                 "cpu0:memory=-1", "npu0", "gpu16", "gpu0:threads=2", "gpu0:precision=f8"],
-    "hours": ["", "25:00-26:00", "8-9", "08:00"], "memory": ["", "-1", "12Q"],
+    "hours": ["", "25:00-26:00", "8-9", "08:00"], "memory": ["", "-1", "12Q", "0", "63M"],
     "models": ["", "/nonexistent/model"], "blob-limit": ["", "0", "-1", "x"],
     "worker": ["", "/nonexistent/sora-worker"], "log-level": ["loud"],
     "keep": ["", "0d", "-1d", "30", "3651d", "1w", "30dd"],
