@@ -375,7 +375,8 @@ void home_let_go(struct sora_home *home, struct home_held *held)
         }
         return;
     case HOME_HELD_ACK:
-        sora_post_ack(home->params.post, home_reply_origin(held->reply));
+        if (held->reply) /* else it was told that it has to wait */
+            sora_post_ack(home->params.post, home_reply_origin(held->reply));
         return;
     case HOME_HELD_PIECE:
         node = home_find_node(home, held->action.node);

@@ -175,5 +175,6 @@ void home_take_control(struct sora_home *home, const struct sora_origin *origin,
     home_reply_keep(origin, held.reply);
     job->settle_due = home->settle_due = true;
     held.job = job->id;
-    home_hold(home, &held); /* answered when it is stored */
+    home_hold(home, &held);     /* answered when it is stored */
+    home->retry_at = home->now; /* at once, also when the disk was full a while ago */
 }

@@ -136,7 +136,7 @@ struct home_reply {
 enum home_held_kind {
     HOME_HELD_ACTION, /* action, order */
     HOME_HELD_SUBMIT, /* reply, job */
-    HOME_HELD_ACK,    /* reply */
+    HOME_HELD_ACK,    /* reply; NULL: told that it waits */
     HOME_HELD_PIECE,  /* action: node, job, shard, epoch, step = index */
 };
 struct home_held {

@@ -138,6 +138,24 @@ static int put_all(const struct sora_home *home, struct sora_store_batch *batch)
 
 /* ---- its end ---- */
 
+/* Who asked for something is told at once that it waits. */
+static void tell_waiting(struct sora_home *home, const struct sora_fault *why)
+{
+    for (size_t i = 0; i < home->held.count; i++) {
+        struct home_held *held = sora_ring_at(&home->held, i);
+        if (held->kind != HOME_HELD_ACK || !held->reply)
+            continue;
+        struct sora_fault fault = {0};
+        sora_fault_set(&fault, why->code,
+                       "it was taken and is done as soon as the home can store it, if sorad does "
+                       "not end before: %.300s",
+                       why->text);
+        home_refuse(home, held->reply, &fault);
+        free(held->reply);
+        held->reply = NULL;
+    }
+}
+
 static void batch_failed(struct sora_home *home, const struct sora_fault *fault)
 {
     home->batch = home->durable; /* the next batch holds it all again */
@@ -150,6 +168,7 @@ static void batch_failed(struct sora_home *home, const struct sora_fault *fault)
     home->write_failed = true;
     home->write_fault = *fault;
     home_refuse_fresh(home, fault);
+    tell_waiting(home, fault);
 }
 
 static void remove_dropped(struct sora_home *home)

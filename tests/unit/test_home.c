@@ -421,6 +421,8 @@ static void nothing_is_acknowledged_before_it_is_durable(void **state)
     assert_false(all_stored(1));
     struct order other = {.id = {9}, .prompt = "a sea", .frames = 41};
     refused(answer_to(submit(&other)), SORA_E_SPACE, "cannot store");
+    refused(job_request(ANNA, FARM__MESSAGE__BODY_PAUSE, "01"), SORA_E_SPACE, "it was taken");
+    refused(job_request(ANNA, FARM__MESSAGE__BODY_RESUME, "01"), SORA_E_SPACE, "free some space");
     now += SORA_TIME_SECOND / 2;
     run();
     assert_false(all_stored(1));
@@ -434,6 +436,8 @@ static void nothing_is_acknowledged_before_it_is_durable(void **state)
     run();
     assert_true(all_stored(2));
     assert_int_equal(answer_to(submit(&other))->body_case, FARM__MESSAGE__BODY_SUBMIT_REPLY);
+    assert_int_equal(job_request(ANNA, FARM__MESSAGE__BODY_PAUSE, "01")->body_case,
+                     FARM__MESSAGE__BODY_ACK);
 }
 
 static void restart_home(void)
