@@ -36,6 +36,7 @@ libjansson-dev       JSON: model configurations and checkpoint headers
 libsentencepiece-dev the tokenizer of the text encoder
 libutf8proc-dev      Unicode normalisation of prompts
 libcyaml-dev         YAML job files
+libyaml-dev          what libcyaml links; its package does not ask for it
 libzmq3-dev          ZeroMQ: connections between daemons, with CURVE
 libprotobuf-c-dev    Protocol Buffers: the messages
 protobuf-c-compiler  makes C from the messages' description
