@@ -15,7 +15,7 @@
 #define TYPE_BIT(name) (1u << SORA_DTYPE_##name)
 #define TYPES_F32 TYPE_BIT(F32)
 #define TYPES_FLOAT (TYPE_BIT(F32) | TYPE_BIT(F16) | TYPE_BIT(BF16))
-#define TYPES_ANY (TYPES_FLOAT | TYPE_BIT(I32) | TYPE_BIT(U8))
+#define TYPES_ANY (TYPES_FLOAT | TYPE_BIT(I32) | TYPE_BIT(U8) | TYPE_BIT(I8))
 
 enum operand_flags {
     OPERAND_OPTIONAL = 1,
@@ -50,7 +50,7 @@ static const char *operand_fault(const struct sora_device *device, const struct 
         return operand->flags & OPERAND_OPTIONAL ? NULL : "absent";
     if (tensor->buffer->device != device)
         return "other_device";
-    if ((unsigned)tensor->dtype > SORA_DTYPE_U8 || !(operand->types & (1u << tensor->dtype)))
+    if ((unsigned)tensor->dtype > SORA_DTYPE_I8 || !(operand->types & (1u << tensor->dtype)))
         return "dtype";
     if (tensor->rank < 0 || tensor->rank > SORA_TENSOR_RANK_MAX ||
         (operand->rank >= 0 && tensor->rank != operand->rank))
@@ -120,7 +120,8 @@ int sora_op_matmul(struct sora_stream *stream, const struct sora_matmul *params)
     int64_t m = p->a.shape[0], k = p->a.shape[1], n = p->b.shape[0];
     const struct operand operands[] = {
         {"a", &p->a, TYPES_F32, 0, 2, {m, k}},
-        {"b", &p->b, TYPES_FLOAT, 0, 2, {n, k}},
+        {"b", &p->b, TYPES_FLOAT | TYPE_BIT(I8), 0, 2, {n, k}},
+        {"b_scale", &p->b_scale, TYPES_F32, OPERAND_OPTIONAL, 1, {n}},
         {"bias", &p->bias, TYPES_FLOAT, OPERAND_OPTIONAL, 1, {n}},
         {"factor", &p->factor, TYPES_F32, OPERAND_OPTIONAL, 2, {m, n}},
         {"gate", &p->gate, TYPES_F32, OPERAND_OPTIONAL, 1, {n}},
@@ -130,9 +131,30 @@ int sora_op_matmul(struct sora_stream *stream, const struct sora_matmul *params)
     int rc = CHECK(stream, "matmul", operands);
     if (rc)
         return rc;
+    if (sora_tensor_present(&p->b_scale) != (p->b.dtype == SORA_DTYPE_I8))
+        return reject("matmul", "b_scale", "belongs_to_i8");
     if (!activation_valid(p->activation))
         return reject("matmul", "activation", "range");
     return stream->device->ops->matmul(stream, params);
+}
+
+int sora_op_quantize(struct sora_stream *stream, const struct sora_tensor *in,
+                     const struct sora_tensor *out, const struct sora_tensor *scale)
+{
+    int64_t n = in->shape[0], k = in->shape[1];
+    const struct operand operands[] = {
+        {"in", in, TYPES_FLOAT, 0, 2, {n, k}},
+        {"scale", scale, TYPES_F32, 0, 1, {n}},
+        {"out", out, TYPE_BIT(I8), OPERAND_OUT, 2, {n, k}},
+    };
+    int rc = CHECK(stream, "quantize", operands);
+    if (rc)
+        return rc;
+    if (k % 8)
+        return reject("quantize", "in", "columns_not_a_multiple_of_8");
+    if (scale->buffer->read_only || tensors_overlap(scale, in) || tensors_overlap(scale, out))
+        return reject("quantize", "scale", "overlap");
+    return stream->device->ops->quantize(stream, in, out, scale);
 }
 
 int sora_op_attention(struct sora_stream *stream, const struct sora_attention *params)
@@ -183,6 +205,11 @@ void sora_packed_destroy(struct sora_packed **packed)
         (*packed)->device->ops->packed_destroy(*packed);
         *packed = NULL;
     }
+}
+
+enum sora_dtype sora_packed_input_type(const struct sora_packed *packed)
+{
+    return packed->input_type;
 }
 
 /* Frames, rows or columns out of `size` (with padding) by a window of `kernel`; 0 when none fits.
@@ -236,7 +263,12 @@ int sora_op_conv3d(struct sora_stream *stream, const struct sora_conv3d *params)
         window_count(width * p.upsample + p.pad_left + p.pad_right, p.weight->kernel_w, p.stride_w);
     const struct operand operands[] = {
         {"in", &p.in, TYPES_F32, 0, 4, {frames, height, width, channels}},
-        {"history", &p.history, TYPES_F32, OPERAND_OPTIONAL, 4, {history, height, width, channels}},
+        {"history",
+         &p.history,
+         TYPES_F32 | 1u << p.weight->input_type,
+         OPERAND_OPTIONAL,
+         4,
+         {history, height, width, channels}},
         {"bias", &p.bias, TYPES_FLOAT, OPERAND_OPTIONAL, 1, {out_channels}},
         {"residual",
          &p.residual,

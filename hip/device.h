@@ -30,13 +30,15 @@ struct sora_packed; /* weights in the layout that the backend's conv3d wants */
 
 /* Abilities are numbers, not backend checks. */
 struct sora_device_caps {
-    char name[64];         /* for people: "AMD EPYC, 2 threads" */
-    char device_class[64]; /* results are bit-equal within one class: "cpu-avx512-1" */
-    int thread_count;      /* host threads in use; 0 for a GPU */
-    uint64_t memory_total; /* bytes */
-    uint64_t memory_free;  /* bytes, at the time of the call */
-    bool host_memory;      /* imported host memory is used in place */
-    int64_t head_size_max; /* largest attention head */
+    char name[64];                /* for people: "AMD EPYC, 2 threads" */
+    char device_class[64];        /* results are bit-equal within one class: "cpu-avx512-1" */
+    int thread_count;             /* host threads in use; 0 for a GPU */
+    uint64_t memory_total;        /* bytes */
+    uint64_t memory_free;         /* bytes, at the time of the call */
+    bool host_memory;             /* imported host memory is used in place */
+    int64_t head_size_max;        /* largest attention head */
+    enum sora_dtype product_type; /* products round f32 operands to it; F32: not all of them */
+    bool int8_weights;            /* models are to keep their large matrices as int8 */
 };
 
 void sora_device_destroy(struct sora_device **device);
@@ -101,16 +103,23 @@ enum sora_activation {
 
 /* out[M,N] = residual + gate * ( activation(a[M,K] b[N,K]^T + bias) * factor ). */
 struct sora_matmul {
-    struct sora_tensor a;        /* [M,K] f32 */
-    struct sora_tensor b;        /* [N,K] f32, f16 or bf16: a Linear layer's weight */
-    struct sora_tensor bias;     /* [N] f32/f16/bf16, optional */
-    struct sora_tensor factor;   /* [M,N] f32, optional: elementwise, after the activation */
-    struct sora_tensor gate;     /* [N] f32, optional: per column */
+    struct sora_tensor a;       /* [M,K] f32 */
+    struct sora_tensor b;       /* [N,K] f32, f16, bf16 or i8: a Linear layer's weight */
+    struct sora_tensor b_scale; /* [N] f32, with i8 alone: row n of the weight is b[n,:] times it */
+    struct sora_tensor bias;    /* [N] f32/f16/bf16, optional */
+    struct sora_tensor factor;  /* [M,N] f32, optional: elementwise, after the activation */
+    struct sora_tensor gate;    /* [N] f32, optional: per column */
     struct sora_tensor residual; /* [M,N] f32, optional; may be the same view as out */
     struct sora_tensor out;      /* [M,N] f32 */
     enum sora_activation activation;
 };
 int sora_op_matmul(struct sora_stream *stream, const struct sora_matmul *params);
+
+/* Weights to int8 with a scale per row: scale[n] = max_k |in[n,k]| / 127, out = in / scale to
+ * nearest even, so that an element is off by half a scale at most. in [N,K] f32/f16/bf16, K a
+ * multiple of 8; out [N,K] i8; scale [N] f32. A row of zeros has scale 0. */
+int sora_op_quantize(struct sora_stream *stream, const struct sora_tensor *in,
+                     const struct sora_tensor *out, const struct sora_tensor *scale);
 
 /* out[i,h,:] = sum_j softmax_j(scale * q[i,h,:]·k[j,h,:] + key_bias[j] + position_bias[h,i,j])
  * v[j,h,:], with an online softmax: the score matrix is never held. */
@@ -129,6 +138,9 @@ int sora_op_attention(struct sora_stream *stream, const struct sora_attention *p
 int sora_packed_create(struct sora_device *device, const struct sora_tensor *weight,
                        struct sora_packed **out_packed);
 void sora_packed_destroy(struct sora_packed **packed);
+/* The type that a convolution rounds its input to; F32: it does not. Input frames that are kept for
+ * later may be kept in it. */
+enum sora_dtype sora_packed_input_type(const struct sora_packed *packed);
 
 /* Convolution of channels-last video, causal in time.
  *
@@ -138,7 +150,8 @@ void sora_packed_destroy(struct sora_packed **packed);
  * `upsample` is 2 every input pixel is first doubled both ways (nearest), without being stored. */
 struct sora_conv3d {
     struct sora_tensor in;      /* [T,H,W,I] f32 */
-    struct sora_tensor history; /* [Th,H,W,I] f32, optional, Th <= time_pad */
+    struct sora_tensor history; /* [Th,H,W,I] f32 or the weight's input type, optional,
+                                   Th <= time_pad */
     const struct sora_packed *weight;
     struct sora_tensor bias;          /* [O] f32/f16/bf16, optional */
     struct sora_tensor residual;      /* [T',H',W',O] f32, optional; may be the same view as out */

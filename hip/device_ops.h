@@ -34,6 +34,7 @@ struct sora_packed {
     struct sora_device *device; /* kept */
     int64_t out_channels, in_channels;
     int64_t kernel_t, kernel_h, kernel_w;
+    enum sora_dtype input_type;
 };
 
 struct sora_device_ops {
@@ -65,6 +66,8 @@ struct sora_device_ops {
                    const struct sora_tensor *to);
 
     int (*matmul)(struct sora_stream *stream, const struct sora_matmul *params);
+    int (*quantize)(struct sora_stream *stream, const struct sora_tensor *in,
+                    const struct sora_tensor *out, const struct sora_tensor *scale);
     int (*attention)(struct sora_stream *stream, const struct sora_attention *params);
     /* `weight` has rank 4 or 5; the backend fills the head of what it returns. */
     int (*packed_create)(struct sora_device *device, const struct sora_tensor *weight,

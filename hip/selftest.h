@@ -21,7 +21,7 @@ struct sora_selftest_row {
     char message[200]; /* about the first failure; empty without one */
 };
 
-#define SORA_SELFTEST_ROWS_MAX 16
+#define SORA_SELFTEST_ROWS_MAX 24
 
 struct sora_selftest_params {
     struct sora_device *device; /* borrowed */

@@ -44,6 +44,32 @@ static void matmul_case(struct sora_selftest_case *run, int variant)
         sora_selftest_check(run, sora_op_matmul(run->stream, &p));
 }
 
+static const struct {
+    int64_t m, n, k;
+} int8_shapes[] = {{1, 1, 8}, {5, 33, 40}, {129, 70, 384}, {66, 257, 1024}};
+
+/* Weights quantised by the device, then a product with them. */
+static void int8_case(struct sora_selftest_case *run, int variant)
+{
+    const int64_t m = int8_shapes[variant].m, n = int8_shapes[variant].n;
+    const int64_t k = int8_shapes[variant].k;
+    struct sora_tensor weight =
+        sora_selftest_random(run, sora_selftest_type(variant), SORA_SHAPE(n, k), 2, 1.0f);
+    run->out = sora_selftest_tensor(run, F32, SORA_SHAPE(m, n));
+    const struct sora_matmul p = {
+        .a = sora_selftest_random(run, F32, SORA_SHAPE(m, k), 1, 1.0f),
+        .b = sora_selftest_tensor(run, SORA_DTYPE_I8, SORA_SHAPE(n, k)),
+        .b_scale = sora_selftest_tensor(run, F32, SORA_SHAPE(n)),
+        .bias = sora_selftest_random(run, F32, SORA_SHAPE(n), 3, 1.0f),
+        .out = run->out,
+        .activation = (enum sora_activation)(variant % 4),
+    };
+    if (!run->error)
+        sora_selftest_check(run, sora_op_quantize(run->stream, &weight, &p.b, &p.b_scale));
+    if (!run->error)
+        sora_selftest_check(run, sora_op_matmul(run->stream, &p));
+}
+
 const struct sora_selftest_conv sora_selftest_convs[] = {
     {2, 5, 7, 3, 5, 3, 3, 3, 0, 2, 1, 1, {1, 1, 1, 1}, 1},
     {1, 6, 33, 16, 16, 3, 3, 3, 2, 2, 1, 1, {1, 1, 1, 1}, 1},
@@ -105,6 +131,13 @@ static void conv_case(struct sora_selftest_case *run, int variant)
     if (!run->error)
         sora_selftest_check(run, sora_packed_create(run->device, &weight, &run->packed));
     p.weight = run->packed;
+    if (s->history && variant % 2 && !run->error) { /* kept as the convolution rounds it */
+        struct sora_tensor kept = sora_selftest_tensor(run, sora_packed_input_type(run->packed),
+                                                       p.history.rank, p.history.shape);
+        if (!run->error)
+            sora_selftest_check(run, sora_op_convert(run->stream, &p.history, &kept));
+        p.history = kept;
+    }
     if (!run->error)
         sora_selftest_check(run, sora_op_conv3d(run->stream, &p));
 }
@@ -147,9 +180,11 @@ static void attention_case(struct sora_selftest_case *run, int variant)
 }
 
 /* Sums of up to some thousand products in f32, in another order. In attention the weights of the
- * values are rounded to the type of the products. */
+ * values are rounded to the type of the products. A weight half way between two integers may become
+ * either. */
 const struct sora_selftest_operation sora_selftest_products[] = {
     {"matmul", matmul_case, COUNT(matmul_shapes), 5e-6, 5e-6},
+    {"int8", int8_case, COUNT(int8_shapes), 1e-2, 1e-2},
     {"conv3d", conv_case, COUNT(sora_selftest_convs), 5e-6, 5e-6},
     {"attention", attention_case, COUNT(attention_shapes), 8e-3, 1e-5},
 };

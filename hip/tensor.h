@@ -20,6 +20,7 @@ enum sora_dtype {
     SORA_DTYPE_BF16, /* upper half of binary32 */
     SORA_DTYPE_I32,
     SORA_DTYPE_U8,
+    SORA_DTYPE_I8, /* quantised weights */
 };
 
 struct sora_buffer; /* device memory, see device.h */

@@ -147,6 +147,7 @@ int sora_cpu_packed_alloc(struct sora_device *device, const struct sora_tensor *
         .kernel_t = weight->rank == 5 ? weight->shape[2] : 1,
         .kernel_h = weight->shape[last - 1],
         .kernel_w = weight->shape[last],
+        .input_type = SORA_DTYPE_F32,
     };
     packed->data = data;
     *out_packed = packed;
@@ -283,6 +284,7 @@ static void cpu_device_caps(const struct sora_device *base, struct sora_device_c
         .memory_free = meminfo_read("MemAvailable"),
         .host_memory = true,
         .head_size_max = base->head_size_max,
+        .product_type = SORA_DTYPE_F32,
     };
     snprintf(out_caps->name, sizeof(out_caps->name), "%.40s, %d thread%s", device->processor,
              threads, threads == 1 ? "" : "s");
@@ -359,7 +361,8 @@ int sora_cpu_device_create(const struct sora_cpu_params *params, struct sora_dev
     .event_record = cpu_event_record, .event_wait = cpu_event_wait,                                \
     .stream_wait_event = cpu_stream_wait_event, .tensor_upload = cpu_tensor_upload,                \
     .tensor_download = cpu_tensor_download, .packed_destroy = cpu_packed_destroy,                  \
-    .copy = sora_plain_copy, .fill = sora_plain_fill, .gather_rows = sora_plain_gather_rows
+    .copy = sora_plain_copy, .fill = sora_plain_fill, .quantize = sora_plain_quantize,             \
+    .gather_rows = sora_plain_gather_rows
 
 static const struct sora_device_ops ops_plain = {
     COMMON_SLOTS,

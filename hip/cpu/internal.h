@@ -99,6 +99,8 @@ int sora_plain_fill(struct sora_stream *stream, const struct sora_tensor *tensor
 int sora_plain_convert(struct sora_stream *stream, const struct sora_tensor *from,
                        const struct sora_tensor *to);
 int sora_plain_matmul(struct sora_stream *stream, const struct sora_matmul *params);
+int sora_plain_quantize(struct sora_stream *stream, const struct sora_tensor *in,
+                        const struct sora_tensor *out, const struct sora_tensor *scale);
 int sora_plain_attention(struct sora_stream *stream, const struct sora_attention *params);
 int sora_plain_packed_create(struct sora_device *device, const struct sora_tensor *weight,
                              struct sora_packed **out_packed);

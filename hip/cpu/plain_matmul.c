@@ -1,6 +1,7 @@
 /*
  * Matrix product, plain: one dot product per output element, f32, in 16 partial sums that are added
- * in pairs at the end. The epilogue applies in the order of device.h.
+ * in pairs at the end. The epilogue applies in the order of device.h. Weights of int8 are products
+ * of this path alone: a CPU has no need of them, cards are compared with it.
  */
 #include "hip/cpu/half.h"
 #include "hip/cpu/internal.h"
@@ -11,7 +12,7 @@
 
 struct matmul_view {
     int64_t m, n, k;
-    const float *a, *factor, *gate, *residual;
+    const float *a, *b_scale, *factor, *gate, *residual;
     const void *b, *bias;
     enum sora_dtype b_type, bias_type;
     float *out;
@@ -56,6 +57,8 @@ static float dot(const float *a, const float *b, int64_t count)
 static float epilogue(const struct matmul_view *view, int64_t i, int64_t j, float value)
 {
     int64_t at = i * view->n + j;
+    if (view->b_scale)
+        value *= view->b_scale[j];
     if (view->bias)
         value += sora_float_load(view->bias, view->bias_type, j);
     value = sora_plain_activate(view->activation, value);
@@ -73,7 +76,9 @@ static void column_task(void *context, int64_t j, int worker)
 {
     const struct matmul_view *view = context;
     float *row = sora_cpu_thread_scratch(view->device, worker);
-    for (int64_t k = 0; k < view->k; k++)
+    for (int64_t k = 0; k < view->k && view->b_scale; k++)
+        row[k] = ((const signed char *)view->b)[j * view->k + k];
+    for (int64_t k = 0; k < view->k && !view->b_scale; k++)
         row[k] = sora_float_load(view->b, view->b_type, j * view->k + k);
     for (int64_t i = 0; i < view->m; i++)
         view->out[i * view->n + j] = epilogue(view, i, j, dot(view->a + i * view->k, row, view->k));
@@ -88,6 +93,7 @@ int sora_plain_matmul(struct sora_stream *stream, const struct sora_matmul *para
         .k = params->a.shape[1],
         .a = sora_cpu_data(&params->a),
         .b = sora_cpu_data(&params->b),
+        .b_scale = sora_cpu_data(&params->b_scale),
         .bias = sora_cpu_data(&params->bias),
         .factor = sora_cpu_data(&params->factor),
         .gate = sora_cpu_data(&params->gate),
@@ -99,4 +105,44 @@ int sora_plain_matmul(struct sora_stream *stream, const struct sora_matmul *para
         .device = device,
     };
     return sora_cpu_run(device, (size_t)view.k * sizeof(float), view.n, column_task, &view);
+}
+
+/* ---- weights to int8 ---- */
+
+struct quantize_view {
+    const void *in;
+    enum sora_dtype in_type;
+    int64_t columns;
+    signed char *out;
+    float *scale;
+};
+
+static void row_task(void *context, int64_t row, int worker)
+{
+    const struct quantize_view *view = context;
+    const int64_t first = row * view->columns;
+    (void)worker;
+    float greatest = 0.0f;
+    for (int64_t i = 0; i < view->columns; i++)
+        greatest = fmaxf(greatest, fabsf(sora_float_load(view->in, view->in_type, first + i)));
+    float scale = greatest / 127.0f;
+    for (int64_t i = 0; i < view->columns; i++) {
+        float x = sora_float_load(view->in, view->in_type, first + i);
+        float q = scale > 0.0f ? nearbyintf(x / scale) : 0.0f;
+        view->out[first + i] = (signed char)fminf(fmaxf(q, -127.0f), 127.0f);
+    }
+    view->scale[row] = scale;
+}
+
+int sora_plain_quantize(struct sora_stream *stream, const struct sora_tensor *in,
+                        const struct sora_tensor *out, const struct sora_tensor *scale)
+{
+    struct quantize_view view = {
+        .in = sora_cpu_data(in),
+        .in_type = in->dtype,
+        .columns = in->shape[1],
+        .out = sora_cpu_data(out),
+        .scale = sora_cpu_data(scale),
+    };
+    return sora_cpu_run(sora_cpu_of(stream), 0, in->shape[0], row_task, &view);
 }

@@ -113,7 +113,7 @@ static int buffer_import(struct sora_device *base, const void *data, size_t size
 
 /* ---- the device ---- */
 
-static const char *const precision_names[] = {"bf16", "f16", "f32"};
+static const char *const precision_names[] = {"bf16", "f16", "f32", "int8"};
 
 static void device_caps(const struct sora_device *base, struct sora_device_caps *out_caps)
 {
@@ -130,6 +130,10 @@ static void device_caps(const struct sora_device *base, struct sora_device_caps 
         .memory_free = free_bytes < left ? free_bytes : left,
         .head_size_max = base->head_size_max,
     };
+    out_caps->product_type = device->target.kind == GPU_SIMT
+                                 ? SORA_DTYPE_F32
+                                 : sora_gpu_product_type(device, SORA_DTYPE_F32);
+    out_caps->int8_weights = device->precision == SORA_GPU_INT8;
     snprintf(out_caps->name, sizeof(out_caps->name), "%.63s", device->card.name);
     const char *library = sora_gpu_blas_class(device);
     int length =
@@ -179,6 +183,7 @@ static const struct sora_device_ops gpu_ops = {
     .fill = sora_gpu_fill,
     .convert = sora_gpu_convert,
     .matmul = sora_gpu_matmul,
+    .quantize = sora_gpu_quantize,
     .attention = sora_gpu_attention,
     .packed_create = sora_gpu_packed_create,
     .packed_destroy = sora_gpu_packed_destroy,
@@ -255,9 +260,9 @@ static int device_start(struct sora_gpu_device *device, const struct sora_gpu_pa
 int sora_gpu_device_create(const struct sora_gpu_params *params, struct sora_device **out_device,
                            struct sora_fault *fault)
 {
-    if ((unsigned)params->precision > SORA_GPU_F32)
+    if ((unsigned)params->precision > SORA_GPU_INT8)
         return sora_fault_set(fault, SORA_E_INVALID, "precision %d is outside 0..%d",
-                              (int)params->precision, SORA_GPU_F32);
+                              (int)params->precision, SORA_GPU_INT8);
     struct sora_gpu_device *device = calloc(1, sizeof(*device));
     if (!device)
         return sora_fault_set(fault, SORA_E_MEMORY, "no memory for a GPU device");

@@ -21,6 +21,7 @@ enum sora_gpu_precision {
     SORA_GPU_BF16 = 0, /* operands of products rounded to bf16; f16 weights stay f16 */
     SORA_GPU_F16,
     SORA_GPU_F32,
+    SORA_GPU_INT8, /* as BF16, and models keep their large matrices as int8 */
 };
 
 struct sora_gpu_params {
@@ -42,8 +43,7 @@ bool sora_gpu_name_is(const char *name);
 
 /* Finds the card that `name` ("gpu1") means on this machine and fills vendor and index. The
  * environment variable SORA_GPU=emulator:KIND (nvidia, cdna, rdna3, rdna4, simt32, simt64) makes
- * every name mean that emulated card, with :lost=N behind the kind one that is lost at its Nth copy
- * or launch; other values of it are refused with INVALID. Errors:
+ * every name mean that emulated card; other values of it are refused with INVALID. Errors:
  * NOT_FOUND with the reasons of both vendors. */
 int sora_gpu_name_resolve(const char *name, struct sora_gpu_params *params,
                           struct sora_fault *fault);

@@ -43,8 +43,8 @@ struct sora_gpu_buffer {
 struct sora_gpu_packed {
     struct sora_packed base;
     struct sora_gpu_block *block; /* [out][taps][channels] of `dtype` */
-    enum sora_dtype dtype;
-    int64_t channels; /* in_channels rounded up to a multiple of 8 */
+    enum sora_dtype dtype;        /* also the input_type of `base` */
+    int64_t channels;             /* in_channels rounded up to a multiple of 8 */
 };
 
 /* Pinned host memory between the caller's bytes and the card. */
@@ -137,6 +137,10 @@ int sora_gpu_fill(struct sora_stream *stream, const struct sora_tensor *tensor, 
 int sora_gpu_convert(struct sora_stream *stream, const struct sora_tensor *from,
                      const struct sora_tensor *to);
 int sora_gpu_matmul(struct sora_stream *stream, const struct sora_matmul *params);
+int sora_gpu_quantize(struct sora_stream *stream, const struct sora_tensor *in,
+                      const struct sora_tensor *out, const struct sora_tensor *scale);
+/* The type in which a product with weights of `dtype` is done. */
+enum sora_dtype sora_gpu_product_type(const struct sora_gpu_device *device, enum sora_dtype dtype);
 int sora_gpu_attention(struct sora_stream *stream, const struct sora_attention *params);
 int sora_gpu_packed_create(struct sora_device *device, const struct sora_tensor *weight,
                            struct sora_packed **out_packed);

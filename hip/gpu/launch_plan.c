@@ -125,6 +125,8 @@ int sora_plan_gemm(const struct sora_kernel_target *target, enum sora_dtype prec
     if (precision == SORA_DTYPE_F32) {
         if (a_half)
             return SORA_E_UNSUPPORTED;
+        if ((args->b_type == KERNEL_I8) != (args->b_scale != NULL))
+            return SORA_E_INVALID;
         product_flags(args, false, args->b_type == KERNEL_F32 ? 4 : 2);
         return product_fill(target, SORA_KERNEL_gemm_f32, true, args, sizeof(*args), out_plan);
     }
@@ -181,8 +183,15 @@ int sora_plan_conv(const struct sora_kernel_target *target, enum sora_dtype prec
     product->b_type = KERNEL_F32;
     product->b_scale = NULL;
     product_flags(product, false, exact ? 4 : 2);
-    if (args->history && !aligned(args->history))
+    args->reserved = 0;
+    if (args->history && args->history_type != KERNEL_HISTORY_F32) {
+        if (exact || target->kind == GPU_SIMT)
+            return SORA_E_UNSUPPORTED;
+        bool vector = aligned(args->history) && args->in_channels % 8 == 0;
+        args->history_type = vector ? KERNEL_HISTORY_VECTOR : KERNEL_HISTORY_HALF;
+    } else if (args->history && !aligned(args->history)) {
         product->a_vector = 0;
+    }
     return product_fill(target, kernel, exact, product, sizeof(*args), out_plan);
 }
 

@@ -2,8 +2,9 @@
  * Products, attention and convolutions on the card.
  *
  * A weight of 16 bits is multiplied as what it is, activations being rounded to its type; one of 32
- * bits takes the device's precision. With precision F32 nothing is rounded. Large products round
- * their activations once, in scratch, instead of in every column of tiles: the bits are the same.
+ * bits takes the device's precision, and so do activations with weights of int8. With precision F32
+ * nothing is rounded. Large products round their activations once, in scratch, instead of in every
+ * column of tiles: the bits are the same.
  */
 #include "hip/gpu/internal.h"
 
@@ -18,12 +19,11 @@ static bool fits_int(int64_t a, int64_t b, int64_t c)
     return a <= INT32_MAX && b <= INT32_MAX && c <= INT32_MAX;
 }
 
-/* The type in which a product with weights of `dtype` is done. */
-static enum sora_dtype product_type(const struct sora_gpu_device *device, enum sora_dtype dtype)
+enum sora_dtype sora_gpu_product_type(const struct sora_gpu_device *device, enum sora_dtype dtype)
 {
     if (device->precision == SORA_GPU_F32)
         return SORA_DTYPE_F32;
-    if (dtype != SORA_DTYPE_F32)
+    if (dtype == SORA_DTYPE_F16 || dtype == SORA_DTYPE_BF16)
         return dtype;
     return device->precision == SORA_GPU_F16 ? SORA_DTYPE_F16 : SORA_DTYPE_BF16;
 }
@@ -55,10 +55,17 @@ static int round_rows(struct sora_stream *stream, enum sora_dtype type, struct g
     return 0;
 }
 
+static enum sora_plan_weight weight_kind(enum sora_dtype dtype)
+{
+    return dtype == SORA_DTYPE_F32  ? SORA_PLAN_WEIGHT_F32
+           : dtype == SORA_DTYPE_I8 ? SORA_PLAN_WEIGHT_INT8
+                                    : SORA_PLAN_WEIGHT_HALF;
+}
+
 static int matmul_run(struct sora_stream *stream, enum sora_dtype weight, struct gemm_args *args)
 {
     const struct sora_gpu_device *device = sora_gpu_device_of(stream);
-    enum sora_dtype type = product_type(device, weight);
+    enum sora_dtype type = sora_gpu_product_type(device, weight);
     bool is_half = false;
     int error = 0;
     if (type == weight && type != SORA_DTYPE_F32)
@@ -69,9 +76,7 @@ static int matmul_run(struct sora_stream *stream, enum sora_dtype weight, struct
         error = round_rows(stream, type, args, &is_half);
     struct sora_launch_plan plan;
     if (!error)
-        error = sora_plan_gemm(
-            &device->target, type, is_half,
-            weight == SORA_DTYPE_F32 ? SORA_PLAN_WEIGHT_F32 : SORA_PLAN_WEIGHT_HALF, args, &plan);
+        error = sora_plan_gemm(&device->target, type, is_half, weight_kind(weight), args, &plan);
     return error ? error : sora_gpu_launch(stream, &plan, args);
 }
 
@@ -81,6 +86,7 @@ int sora_gpu_matmul(struct sora_stream *stream, const struct sora_matmul *params
     struct gemm_args args = {
         .a = sora_gpu_data(&params->a),
         .b = sora_gpu_data(&params->b),
+        .b_scale = sora_gpu_data(&params->b_scale),
         .bias = sora_gpu_data(&params->bias),
         .factor = sora_gpu_data(&params->factor),
         .gate = sora_gpu_data(&params->gate),
@@ -96,6 +102,23 @@ int sora_gpu_matmul(struct sora_stream *stream, const struct sora_matmul *params
         .activation = (int)params->activation,
     };
     return fits_int(m, k, n) ? matmul_run(stream, params->b.dtype, &args) : SORA_E_UNSUPPORTED;
+}
+
+int sora_gpu_quantize(struct sora_stream *stream, const struct sora_tensor *in,
+                      const struct sora_tensor *out, const struct sora_tensor *scale)
+{
+    const struct quantize_args args = {
+        .in = sora_gpu_data(in),
+        .out = sora_gpu_data(out),
+        .scale = sora_gpu_data(scale),
+        .rows = (int)in->shape[0],
+        .columns = (int)in->shape[1],
+        .out_stride = (int)in->shape[1],
+        .in_type = (int)in->dtype,
+    };
+    if (!fits_int(in->shape[0], in->shape[1], 0))
+        return SORA_E_UNSUPPORTED;
+    return sora_gpu_launch_rows(stream, SORA_KERNEL_quantize_rows, &args, args.rows);
 }
 
 /* ---- attention ---- */
@@ -152,7 +175,7 @@ int sora_gpu_attention(struct sora_stream *stream, const struct sora_attention *
         .head_size = (int)params->q.shape[2],
         .scale = params->scale,
     };
-    enum sora_dtype type = product_type(device, SORA_DTYPE_F32);
+    enum sora_dtype type = sora_gpu_product_type(device, SORA_DTYPE_F32);
     struct sora_launch_plan plan;
     if (!fits_int(queries, keys, heads))
         return SORA_E_UNSUPPORTED;
@@ -206,6 +229,7 @@ static int pack(struct sora_gpu_device *device, const struct sora_tensor *weight
 static void packed_describe(struct sora_device *base, const struct sora_tensor *weight,
                             struct sora_gpu_packed *packed)
 {
+    const struct sora_gpu_device *device = (const struct sora_gpu_device *)base;
     int last = weight->rank - 1;
     packed->base = (struct sora_packed){
         .device = base,
@@ -215,7 +239,8 @@ static void packed_describe(struct sora_device *base, const struct sora_tensor *
         .kernel_h = weight->shape[last - 1],
         .kernel_w = weight->shape[last],
     };
-    packed->dtype = product_type((struct sora_gpu_device *)base, weight->dtype);
+    packed->dtype = sora_gpu_product_type(device, weight->dtype);
+    packed->base.input_type = device->target.kind == GPU_SIMT ? SORA_DTYPE_F32 : packed->dtype;
 }
 
 int sora_gpu_packed_create(struct sora_device *base, const struct sora_tensor *weight,
@@ -260,6 +285,9 @@ static struct conv_args conv_describe(const struct sora_conv3d *params)
                     .n = (int)params->out.shape[3],
                     .bias_type = (int)params->bias.dtype},
         .history = sora_gpu_data(&params->history),
+        .history_type = params->history.dtype == SORA_DTYPE_F32 || !params->history.buffer
+                            ? KERNEL_HISTORY_F32
+                            : KERNEL_HISTORY_HALF,
         .history_frames = (int)params->history.shape[0],
         .time_pad = params->time_pad,
         .height = (int)in[1],

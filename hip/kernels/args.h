@@ -22,6 +22,7 @@
 #define KERNEL_F32 1
 #define KERNEL_F16 2
 #define KERNEL_BF16 3
+#define KERNEL_I8 6 /* gemm_f32 only: weights with b_scale */
 
 /* Activations: SORA_ACTIVATION_* of hip/device.h. */
 #define KERNEL_NONE 0
@@ -52,12 +53,18 @@ struct gemm_args {
 };
 KERNEL_ARGS_SIZE(gemm_args, 112);
 
+/* A convolution's past frames: f32, or 16-bit of the kernel's type (not on SIMT, nor in conv_f32,
+ * which round nothing); VECTOR when in_channels is a multiple of 8 and they are 16-byte aligned. */
+#define KERNEL_HISTORY_F32 0
+#define KERNEL_HISTORY_HALF 1
+#define KERNEL_HISTORY_VECTOR 2
+
 /* A convolution as a product: m counts output pixels, n output channels, k = taps * channels, and a
  * is the f32 input [frames][height][width][in_channels]. Weights are [n][taps][channels], taps in
  * the order t, y, x and channels = in_channels rounded up to a multiple of 8 (pack_conv). */
 struct conv_args {
     struct gemm_args product; /* a_stride unused; a_vector: in_channels % 4 == 0, 16-byte aligned */
-    const float *history;     /* [history_frames][height][width][in_channels], optional */
+    const void *history;      /* [history_frames][height][width][in_channels], optional */
     int history_frames, time_pad;
     int height, width, in_channels, channels; /* of the input */
     int kernel_h, kernel_w;
@@ -65,8 +72,10 @@ struct conv_args {
     int pad_top, pad_left;
     int upsample; /* 1 or 2 */
     int out_height, out_width;
+    int history_type; /* KERNEL_HISTORY_* */
+    int reserved;     /* 0 */
 };
-KERNEL_ARGS_SIZE(conv_args, 184);
+KERNEL_ARGS_SIZE(conv_args, 192);
 
 /* out[i,h,:] = sum_j softmax_j(scale q[i,h,:].k[j,h,:] + key_bias[j] + position_bias[h,i,j])
  * v[j,h,:]. attention_<type>_<size>: q, k, v are 16-bit [rows][heads][size], columns from head_size

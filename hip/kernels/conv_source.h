@@ -22,34 +22,49 @@ GPU_FN void conv_pixel_init(struct conv_pixel *pixel, const struct conv_args *p,
     pixel->x = rest % p->out_width * p->stride_w - p->pad_left;
 }
 
-/* Channel `channel` of the input pixel under `tap`; NULL for zeros. */
-GPU_FN const float *conv_find(const struct conv_args *p, const struct conv_pixel *pixel, int tap,
-                              int channel)
+#define CONV_NOWHERE 0 /* zeros */
+#define CONV_INPUT 1
+#define CONV_PAST 2
+
+/* Where channel `channel` of the input pixel under `tap` is: element *at of the input or of the
+ * past frames. */
+GPU_FN int conv_find(const struct conv_args *p, const struct conv_pixel *pixel, int tap,
+                     int channel, i64 *at)
 {
     int area = p->kernel_h * p->kernel_w, within = tap % area;
     int t = pixel->t + tap / area - p->time_pad;
     int y = pixel->y + within / p->kernel_w, x = pixel->x + within % p->kernel_w;
     int up = p->upsample;
     if (pixel->t < 0 || y < 0 || y >= p->height * up || x < 0 || x >= p->width * up)
-        return 0;
+        return CONV_NOWHERE;
     if (t < 0 && -t > p->history_frames)
-        return 0;
-    const float *frames = t < 0 ? p->history : (const float *)p->product.a;
+        return CONV_NOWHERE;
+    int where = t < 0 ? CONV_PAST : CONV_INPUT;
     t = t < 0 ? p->history_frames + t : t;
     if (up == 2) {
         y >>= 1;
         x >>= 1;
     }
-    return frames + (((i64)t * p->height + y) * p->width + x) * p->in_channels + channel;
+    *at = (((i64)t * p->height + y) * p->width + x) * p->in_channels + channel;
+    return where;
 }
 
-/* Eight channels from k on; k < 0 loads zeros. */
+/* Eight channels from k on; k < 0 loads zeros. Past frames of 16 bits are widened, and rounded to
+ * what they were when they are stored. */
 GPU_FN void conv_load(struct tile_stage *stage, const struct conv_args *p,
-                      const struct conv_pixel *pixel, int k)
+                      const struct conv_pixel *pixel, int k, int element)
 {
+    i64 at = 0;
     int tap = k < 0 ? 0 : k / p->channels, channel = k < 0 ? 0 : k - tap * p->channels;
-    const float *from = k < 0 ? 0 : conv_find(p, pixel, tap, channel);
-    tile_load_f32(stage, from, from ? p->in_channels - channel : 0, p->product.a_vector);
+    int where = k < 0 ? CONV_NOWHERE : conv_find(p, pixel, tap, channel, &at);
+    int count = where != CONV_NOWHERE ? p->in_channels - channel : 0;
+    if (where == CONV_PAST && p->history_type != KERNEL_HISTORY_F32) {
+        tile_load_wide(stage, (const u16 *)p->history + at, count,
+                       p->history_type == KERNEL_HISTORY_VECTOR, element);
+        return;
+    }
+    tile_load_f32(stage, (const float *)(where == CONV_PAST ? p->history : p->product.a) + at,
+                  count, p->product.a_vector);
 }
 
 #endif

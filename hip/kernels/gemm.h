@@ -50,7 +50,7 @@ GPU_FN void gemm_copies_init(struct gemm_copies *copies, const struct gemm_args 
 
 GPU_FN void gemm_begin_a(struct tile_stage *stage, const struct gemm_args *p,
                          const struct conv_args *conv, const struct conv_pixel *pixel, int row,
-                         int k, u16 *to, int source)
+                         int k, u16 *to, int element, int source)
 {
     int count = row < p->m ? p->k - k : 0;
     i64 at = count > 0 ? (i64)row * p->a_stride + k : 0;
@@ -59,7 +59,7 @@ GPU_FN void gemm_begin_a(struct tile_stage *stage, const struct gemm_args *p,
     else if (source == TILE_F32)
         tile_load_f32(stage, (const float *)p->a + at, count, p->a_vector);
     else
-        conv_load(stage, conv, pixel, count > 0 ? k : -1);
+        conv_load(stage, conv, pixel, count > 0 ? k : -1, element);
 }
 
 GPU_FN void gemm_begin_b(struct tile_stage *stage, const struct gemm_args *p, int column, int k,
@@ -88,7 +88,7 @@ GPU_FN void gemm_end(const struct tile_stage *stage, u16 *to, int vector, int el
 /* Starts the copies of the step that begins at `k`. */
 GPU_FN void gemm_begin(struct gemm_copies *copies, const struct gemm_args *p,
                        const struct conv_args *conv, int first_row, int first_column, int k,
-                       u16 *buffer, int a_source, int b_source)
+                       u16 *buffer, int element, int a_source, int b_source)
 {
     const int step = KERNEL_THREADS / GEMM_CHUNKS;
     int row = copies->row, column = copies->column;
@@ -96,7 +96,7 @@ GPU_FN void gemm_begin(struct gemm_copies *copies, const struct gemm_args *p,
     GPU_UNROLL
     for (int i = 0; i < GEMM_A_COPIES; i++)
         gemm_begin_a(&copies->a[i], p, conv, &copies->pixels[i], first_row + row + i * step,
-                     k + column, to + i * step * GEMM_STRIDE, a_source);
+                     k + column, to + i * step * GEMM_STRIDE, element, a_source);
     to += GEMM_ROWS * GEMM_STRIDE;
     GPU_UNROLL
     for (int i = 0; i < GEMM_B_COPIES; i++)
@@ -188,7 +188,7 @@ GPU_FN void gemm_run(const struct gemm_args *p, const struct conv_args *conv, in
     GPU_UNROLL
     for (int i = 0; i < GEMM_DOWN * GEMM_ACROSS; i++)
         mma_clear(&c[i / GEMM_ACROSS][i % GEMM_ACROSS]);
-    gemm_begin(&copies, p, conv, row, column, 0, buffers, a_source, b_source);
+    gemm_begin(&copies, p, conv, row, column, 0, buffers, element, a_source, b_source);
     gemm_finish(&copies, p, buffers, element, a_source, b_source);
     gpu_barrier();
     GPU_ROLLED
@@ -196,7 +196,8 @@ GPU_FN void gemm_run(const struct gemm_args *p, const struct conv_args *conv, in
         u16 *next = buffers + (current ^ 1) * GEMM_BUFFER;
         int more = k + GEMM_DEPTH < p->k;
         if (more)
-            gemm_begin(&copies, p, conv, row, column, k + GEMM_DEPTH, next, a_source, b_source);
+            gemm_begin(&copies, p, conv, row, column, k + GEMM_DEPTH, next, element, a_source,
+                       b_source);
         gemm_multiply(c, buffers + current * GEMM_BUFFER, wave_row, wave_column, element);
         if (more)
             gemm_finish(&copies, p, next, element, a_source, b_source);

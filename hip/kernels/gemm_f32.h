@@ -48,8 +48,9 @@ GPU_FN void gemm_f32_load_a(struct gemm_f32_group *group, const struct gemm_args
     }
     if (source == TILE_CONV) {
         int tap = count > 0 ? k / conv->channels : 0, channel = k - tap * conv->channels;
-        from = count > 0 ? conv_find(conv, pixel, tap, channel) : 0;
-        count = from ? conv->in_channels - channel : 0;
+        int where = count > 0 ? conv_find(conv, pixel, tap, channel, &at) : CONV_NOWHERE;
+        from = (const float *)(where == CONV_PAST ? conv->history : p->a) + at;
+        count = where != CONV_NOWHERE ? conv->in_channels - channel : 0;
     }
     gemm_f32_load(group, from, count, p->a_vector);
 }
@@ -66,10 +67,10 @@ GPU_FN void gemm_f32_load_b(struct gemm_f32_group *group, const struct gemm_args
     GPU_UNROLL
     for (int i = 0; i < 4; i++) {
         group->values[i] = 0.0f;
-        if (i < count && source == GEMM_TYPED)
-            group->values[i] = typed_load(p->b, p->b_type, at + i);
-        else if (i < count && source == TILE_INT8)
+        if (i < count && (source == TILE_INT8 || (source == GEMM_TYPED && p->b_type == KERNEL_I8)))
             group->values[i] = (float)((const signed char *)p->b)[at + i];
+        else if (i < count && source == GEMM_TYPED)
+            group->values[i] = typed_load(p->b, p->b_type, at + i);
         else if (i < count)
             group->values[i] = gpu_f32_from_half(((const u16 *)p->b)[at + i], element);
     }

@@ -64,6 +64,22 @@ GPU_FN void tile_load_half(struct tile_stage *stage, const u16 *from, int count,
     stage->low = gpu_u128(words[0], words[1], words[2], words[3]);
 }
 
+/* 16-bit elements as floats. */
+GPU_FN void tile_load_wide(struct tile_stage *stage, const u16 *from, int count, int vector,
+                           int element)
+{
+    u32 words[8];
+    tile_load_half(stage, from, count, vector);
+    GPU_UNROLL
+    for (int i = 0; i < 4; i++) {
+        u32 pair = gpu_word(stage->low, i);
+        words[2 * i] = gpu_bits_of(gpu_f32_from_half((u16)pair, element));
+        words[2 * i + 1] = gpu_bits_of(gpu_f32_from_half((u16)(pair >> 16), element));
+    }
+    stage->low = gpu_u128(words[0], words[1], words[2], words[3]);
+    stage->high = gpu_u128(words[4], words[5], words[6], words[7]);
+}
+
 /* Rows of int8 have a stride that is a multiple of 8 (quantize_rows), with zeros at the end. */
 GPU_FN void tile_load_int8(struct tile_stage *stage, const signed char *from, int count)
 {

@@ -464,10 +464,57 @@ static void test_rgb8_and_finite(void **state)
     assert_true(finite);
 }
 
+/* int8 weights: every element within half a scale, the product that of what they stand for, rows of
+ * zeros and both signs of the greatest. */
+static void test_int8(void **state)
+{
+    (void)state;
+    enum { M = 3, N = 5, K = 24 };
+    struct sora_tensor b = fixture_random(&fix, SORA_DTYPE_BF16, SORA_SHAPE(N, K), 2, 3.0f);
+    struct sora_tensor zeros = sora_tensor_slice(&b, 4, 1);
+    uint16_t nothing[K] = {0};
+    assert_int_equal(sora_tensor_upload(fix.stream, &zeros, nothing), 0);
+    struct sora_matmul p = {
+        .a = fixture_random(&fix, SORA_DTYPE_F32, SORA_SHAPE(M, K), 1, 1.0f),
+        .b = fixture_tensor(&fix, SORA_DTYPE_I8, SORA_SHAPE(N, K)),
+        .b_scale = fixture_tensor(&fix, SORA_DTYPE_F32, SORA_SHAPE(N)),
+        .bias = fixture_random(&fix, SORA_DTYPE_F32, SORA_SHAPE(N), 3, 1.0f),
+        .out = fixture_tensor(&fix, SORA_DTYPE_F32, SORA_SHAPE(M, N)),
+    };
+    assert_int_equal(sora_op_quantize(fix.stream, &b, &p.b, &p.b_scale), 0);
+    assert_int_equal(sora_op_matmul(fix.stream, &p), 0);
+    signed char q[N * K];
+    float scale[N];
+    assert_int_equal(sora_tensor_download(fix.stream, &p.b, q), 0);
+    assert_int_equal(sora_tensor_download(fix.stream, &p.b_scale, scale), 0);
+    float *a = fixture_read(&fix, &p.a), *w = fixture_read(&fix, &b);
+    float *bias = fixture_read(&fix, &p.bias), *out = fixture_read(&fix, &p.out);
+    assert_true(scale[4] == 0.0f && scale[0] > 0.0f);
+    for (int n = 0; n < N; n++) {
+        int greatest = 0;
+        for (int k = 0; k < K; k++) {
+            assert_near(scale[n] * q[n * K + k], w[n * K + k], 0.5001 * scale[n]);
+            greatest = abs(q[n * K + k]) > greatest ? abs(q[n * K + k]) : greatest;
+        }
+        assert_int_equal(greatest, n == 4 ? 0 : 127);
+        for (int m = 0; m < M; m++) {
+            double sum = 0;
+            for (int k = 0; k < K; k++)
+                sum += (double)a[m * K + k] * q[n * K + k];
+            assert_near(out[m * N + n], sum * scale[n] + bias[n], 1e-5);
+        }
+    }
+    free(a);
+    free(w);
+    free(bias);
+    free(out);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_matmul, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_int8, setup, teardown),
         cmocka_unit_test_setup_teardown(test_attention, setup, teardown),
         cmocka_unit_test_setup_teardown(test_attention_all_masked_gives_zeros, setup, teardown),
         cmocka_unit_test_setup_teardown(test_conv, setup, teardown),

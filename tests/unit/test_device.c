@@ -138,6 +138,13 @@ static void test_matmul_refuses(void **state)
     bad.out = fixture_random(&fix, SORA_DTYPE_F16, SORA_SHAPE(3, 5), 1, 1.0f);
     assert_int_equal(sora_op_matmul(fix.stream, &bad), SORA_E_INVALID);
     bad = good;
+    bad.b_scale = f32(SORA_SHAPE(5)); /* belongs to int8 */
+    assert_int_equal(sora_op_matmul(fix.stream, &bad), SORA_E_INVALID);
+    bad.b = fixture_tensor(&fix, SORA_DTYPE_I8, SORA_SHAPE(5, 4));
+    assert_int_equal(sora_op_quantize(fix.stream, &good.b, &bad.b, &bad.b_scale), SORA_E_INVALID);
+    bad.b_scale = (struct sora_tensor){0};
+    assert_int_equal(sora_op_matmul(fix.stream, &bad), SORA_E_INVALID);
+    bad = good;
     bad.activation = 9;
     assert_int_equal(sora_op_matmul(fix.stream, &bad), SORA_E_INVALID);
     bad = good;

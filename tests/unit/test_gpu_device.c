@@ -50,7 +50,7 @@ static void operations_test(int kind, enum sora_gpu_precision precision)
     int count = 0, failed = 0;
     sora_device_caps(device, &caps);
     assert_int_equal(sora_selftest_run(&params, rows, &count), 0);
-    assert_int_equal(count, 16);
+    assert_int_equal(count, 17);
     for (int i = 0; i < count; i++) {
         assert_true(rows[i].cases >= 2);
         failed += rows[i].failed;
