@@ -8,6 +8,7 @@
 
 #define COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
 #define FACTS_HEAD_SIZE 128 /* of published models; smaller heads need less */
+#define CARD_EDGES 1.15     /* of a transformer beside its blocks' matrices, at most */
 #define TEXT_KEYS_MAX 513   /* 512 rows of a text and one for all padding */
 #define FFN_ROWS_MAX 2048   /* tokens whose hidden rows exist at a time */
 
@@ -293,21 +294,26 @@ static double pass_bytes(const struct sora_model_facts *facts, const struct sora
     return sizeof(float) * (tokens * heads + 2 * tokens * facts->hidden + part);
 }
 
-/* What node/device_plan.c adds on a card: keys and values of a prompt and a negative one, operands
- * rounded to 16 bits, and the decoder's weights once more, packed; they are about half of the
- * VAE's.
- */
+/* What node/device_plan.c counts on a card, from what the facts tell: the greater of sampling and
+ * of decoding frame by frame, for which the other's weights leave. Weights in f32 take half there,
+ * and so do the decoder's past frames; its scratch takes a third. */
 static double card_bytes(const struct sora_model_facts *facts, const struct sora_job_plan *plan,
                          int32_t window)
 {
     double tokens = (double)window * (plan->width / facts->multiple_width) *
                     (plan->height / facts->multiple_height);
     double rows = tokens < FFN_ROWS_MAX ? tokens : FFN_ROWS_MAX;
-    double contexts = 2.0 * 2 * facts->layers * TEXT_KEYS_MAX * facts->hidden * sizeof(float);
-    double rounded = 2.0 * fmax(3 * tokens * facts->hidden, rows * facts->ffn);
-    double weights = (double)facts->weight_bytes - (double)facts->text_weight_bytes +
-                     (double)facts->vae_weight_bytes / 2;
-    return weights + contexts + rounded + (double)plan->activation_bytes;
+    double hidden = facts->hidden, ffn = facts->ffn;
+    double contexts = 2.0 * 2 * facts->layers * TEXT_KEYS_MAX * hidden * sizeof(float);
+    double rounded = 2.0 * fmax(3 * tokens * hidden, rows * ffn);
+    double stored = (double)facts->weight_bytes - (double)facts->text_weight_bytes -
+                    (double)facts->vae_weight_bytes;
+    double matrices = 2.0 * facts->layers * (8 * hidden * hidden + 2 * hidden * ffn);
+    double sampling =
+        fmin(stored, CARD_EDGES * matrices) + contexts + rounded + pass_bytes(facts, plan, window);
+    double decoding = (double)facts->vae_weight_bytes / 2 +
+                      (double)plan->width * plan->height * facts->decode_pixel_bytes / 2;
+    return fmax(sampling, decoding);
 }
 
 static void plan_memory(const struct sora_model_facts *facts, struct sora_job_plan *plan)

@@ -153,7 +153,7 @@ static int check_id(const char *id, struct sora_fault *fault)
 static int set_precision(struct sora_agent_device *device, const char *text,
                          struct sora_fault *fault)
 {
-    static const char *const names[] = {"bf16", "f16", "f32"};
+    static const char *const names[] = {"bf16", "f16", "f32", "int8"};
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]) && !is_cpu(device->id); i++) {
         if (strcmp(text, names[i]) == 0) {
             snprintf(device->precision, sizeof(device->precision), "%s", names[i]);
@@ -161,8 +161,8 @@ static int set_precision(struct sora_agent_device *device, const char *text,
         }
     }
     return sora_fault_set(fault, SORA_E_INVALID,
-                          "devices: precision=%.20s of %s: cards take bf16, f16 or f32, a CPU "
-                          "computes in f32",
+                          "devices: precision=%.20s of %s: cards take bf16, f16, f32 or int8, a "
+                          "CPU computes in f32",
                           text, device->id);
 }
 
@@ -194,7 +194,7 @@ static int set_attribute(struct sora_agent_device *device, const char *text,
     if (!end || end == text + 8 || *end || threads < 1 || threads > 1024)
         return sora_fault_set(fault, SORA_E_INVALID,
                               "devices: '%.60s' is not threads=N (1 to 1024), memory=SIZE or "
-                              "precision=bf16|f16|f32",
+                              "precision=bf16|f16|f32|int8",
                               text);
     device->threads = (int)threads;
     return SORA_OK;

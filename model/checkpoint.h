@@ -76,19 +76,57 @@ void sora_checkpoint_release_pages(const struct sora_checkpoint *checkpoint);
 
 /* ---- model/weights.c: a checkpoint on a device ---- */
 
-/* Puts a checkpoint's tensors on one device: each file becomes one imported buffer. Tensors that
- * are not aligned to their element are copied. Keeps the checkpoint and the device. Errors: MEMORY,
- * DEVICE. */
+/*
+ * A checkpoint's tensors on one device. Keeps the checkpoint and the device; one thread.
+ *
+ * A device that works in host memory uses the mapped files in place, and tensors that are not
+ * aligned to their element are copied. On any other device a tensor takes memory of its own when it
+ * is first asked for, so what is not asked for is never there.
+ */
 struct sora_weights;
 int sora_weights_create(const struct sora_checkpoint *checkpoint, struct sora_device *device,
                         struct sora_weights **out_weights, struct sora_fault *fault);
 void sora_weights_destroy(struct sora_weights **weights);
 
-/* The tensor `name` (printf format) with exactly this shape, as a view. Errors: NOT_FOUND "missing
- * tensor NAME, expected shape [..]", FORMAT "tensor NAME has shape [..], expected [..]",
- * UNSUPPORTED for its type, MEMORY. */
-int sora_weights_get(const struct sora_weights *weights, int rank, const int64_t *shape,
+/* How a tensor is held. */
+enum sora_weights_form {
+    SORA_WEIGHTS_STORED = 0, /* in the type of its file */
+    SORA_WEIGHTS_OPERAND,    /* f32 as the device's products round it: their bits stay the same */
+    SORA_WEIGHTS_INT8,       /* rows of int8 with a scale each (sora_op_quantize), where the columns
+                                are a multiple of 8; else as OPERAND */
+};
+struct sora_weight_ask {
+    const char *name;
+    int rank;
+    const int64_t *shape;
+    enum sora_weights_form form; /* the first one asked for stays until the tensor is dropped */
+};
+struct sora_weight {
+    struct sora_tensor tensor;
+    struct sora_tensor scale; /* [rows] f32 of int8; else absent */
+};
+
+/* The tensor with exactly this shape, as views. Errors: NOT_FOUND "missing tensor NAME, expected
+ * shape [..]", FORMAT "tensor NAME has shape [..], expected [..]", UNSUPPORTED for its type,
+ * MEMORY, DEVICE. */
+int sora_weights_take(struct sora_weights *weights, const struct sora_weight_ask *ask,
+                      struct sora_weight *out_weight, struct sora_fault *fault);
+/* The same for a tensor as it is stored, by a printf format. */
+int sora_weights_get(struct sora_weights *weights, int rank, const int64_t *shape,
                      struct sora_tensor *out_tensor, struct sora_fault *fault, const char *name,
                      ...) __attribute__((format(printf, 6, 7)));
+
+/* Whether tensors lie in device memory of their own, so that the calls below do something. */
+bool sora_weights_are_copies(const struct sora_weights *weights);
+/* While on, tensors are checked and handed out without memory (not present). */
+void sora_weights_check_only(struct sora_weights *weights, bool on);
+/* After a run of takes: gives back what rounding and quantising needed. */
+void sora_weights_settle(struct sora_weights *weights);
+/* Gives the memory of one tensor back (a view that take gave), or of all. The views are void then.
+ */
+void sora_weights_drop(struct sora_weights *weights, const struct sora_tensor *tensor);
+void sora_weights_unload(struct sora_weights *weights);
+/* Bytes of device memory that the tensors take now. */
+uint64_t sora_weights_held(const struct sora_weights *weights);
 
 #endif

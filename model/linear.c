@@ -39,9 +39,17 @@ void sora_loader_linear(struct sora_loader *loader, struct sora_linear *out_line
     va_end(arguments);
     if (!wanted)
         return;
-    *out_linear = (struct sora_linear){0};
-    sora_loader_tensor(loader, &out_linear->weight, SORA_SHAPE(shape->out, shape->in), "%s.weight",
-                       full);
+    char name_of_weight[NAME_SIZE + sizeof(".weight")];
+    snprintf(name_of_weight, sizeof(name_of_weight), "%s.weight", full);
+    const struct sora_weight_ask ask = {
+        .name = name_of_weight,
+        .rank = 2,
+        .shape = (const int64_t[]){shape->out, shape->in},
+        .form = loader->form,
+    };
+    struct sora_weight weight = {0};
+    loader->code = sora_weights_take(loader->weights, &ask, &weight, loader->fault);
+    *out_linear = (struct sora_linear){.weight = weight.tensor, .scale = weight.scale};
     if (!shape->without_bias)
         sora_loader_tensor(loader, &out_linear->bias, SORA_SHAPE(shape->out), "%s.bias", full);
 }
@@ -53,6 +61,7 @@ int sora_linear_apply(struct sora_stream *stream, const struct sora_linear *line
     struct sora_matmul product = {
         .a = *in,
         .b = linear->weight,
+        .b_scale = linear->scale,
         .bias = linear->bias,
         .out = *out,
     };

@@ -11,16 +11,18 @@
 
 /* y = x weight^T + bias. */
 struct sora_linear {
-    struct sora_tensor weight; /* [out,in] f32, f16 or bf16 as stored */
+    struct sora_tensor weight; /* [out,in] in the loader's form */
+    struct sora_tensor scale;  /* [out] of an int8 weight, or absent */
     struct sora_tensor bias;   /* [out], or absent */
 };
 
 /* Reads tensors one after the other. The first error stays in `code` (and, as a sentence, in
  * `fault`); every later call does nothing, so callers look at `code` once. */
 struct sora_loader {
-    const struct sora_weights *weights; /* borrowed */
+    struct sora_weights *weights; /* borrowed */
     struct sora_fault *fault;
     int code;
+    enum sora_weights_form form; /* of linears' weights */
 };
 
 /* The tensor NAME (printf format) of exactly this shape. */

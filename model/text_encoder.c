@@ -10,27 +10,21 @@
  *
  * with bias[h,i,j] = table[bucket(j - i), h], a table of its own in every block. The reference
  * masks padded keys and drops padded rows, so leaving them out gives the same rows.
+ *
+ * A device with memory of its own takes the weights with the first prompt, whole or, where they do
+ * not fit, a block at a time and anew for every prompt. Of the embedding it takes the rows of the
+ * prompt alone.
  */
 #include "model/text_encoder.h"
 
+#include "base/log.h"
 #include "hip/arena.h"
-#include "model/config.h"
 #include "model/linear.h"
-#include "model/text_encoder_bias.h"
+#include "model/text_encoder_config.h"
 
-#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#define TOKENS_MAX 512
-#define WIDTH_MAX 65536
-
-struct text_config {
-    int vocabulary_size, width, head_size, heads, ffn_width, layers;
-    struct sora_relative_buckets buckets;
-    double eps;
-};
 
 struct block {
     struct sora_tensor attention_norm, ffn_norm; /* [d] */
@@ -41,16 +35,20 @@ struct block {
 };
 
 struct sora_text_encoder {
-    struct text_config config;
+    struct sora_text_config config;
+    struct sora_text_encoder_plan plan;
     struct sora_device *device;         /* borrowed */
     struct sora_stream *stream;         /* owned */
     struct sora_checkpoint *checkpoint; /* owned */
     struct sora_weights *weights;       /* owned */
-    struct sora_tensor embedding;       /* [V,d] */
+    struct sora_tensor embedding;       /* [V,d]; not present on a device that copies weights */
+    const char *table_data;             /* its bytes in the file */
     struct sora_tensor final_norm;      /* [d] */
     struct block *blocks;               /* owned, config.layers of them */
     struct sora_arena arena;
-    int32_t *bucket_table; /* owned, [TOKENS_MAX^2]: host side of the pass's buckets */
+    bool is_loaded;        /* all blocks are on the device */
+    bool by_block;         /* they do not fit: each is there while it runs */
+    int32_t *bucket_table; /* owned, [SORA_TEXT_TOKENS_MAX^2]: host side of the pass's buckets */
 };
 
 /* The tensors of one prompt of n tokens. */
@@ -59,6 +57,7 @@ struct pass {
     int64_t n;
     struct sora_tensor ids;       /* [n] i32 */
     struct sora_tensor buckets;   /* [n*n] i32 */
+    struct sora_buffer *rows;     /* owned: of the embedding, where it is not on the device */
     struct sora_tensor x, a;      /* [n,d] */
     struct sora_tensor q, k, v;   /* [n,H*d_kv]; attention's output goes to `attended` */
     struct sora_tensor attended;  /* [n,H*d_kv] */
@@ -66,6 +65,50 @@ struct pass {
     struct sora_tensor bias;      /* [H,n,n] */
     struct sora_tensor gate, ffn; /* [n,f]: lie where the attention's tensors lay */
 };
+
+/* ---- weights ---- */
+
+static void load_block(struct sora_loader *loader, const struct sora_text_config *c, int index,
+                       struct block *out)
+{
+    int64_t inner = (int64_t)c->heads * c->head_size;
+    const struct sora_linear_shape in = {inner, c->width, true}, back = {c->width, inner, true};
+    const struct sora_linear_shape up = {c->ffn_width, c->width, true};
+    const struct sora_linear_shape down = {c->width, c->ffn_width, true};
+    char attention[64], ffn[64];
+    snprintf(attention, sizeof(attention), "encoder.block.%d.layer.0", index);
+    snprintf(ffn, sizeof(ffn), "encoder.block.%d.layer.1", index);
+    sora_loader_tensor(loader, &out->attention_norm, SORA_SHAPE(c->width), "%s.layer_norm.weight",
+                       attention);
+    sora_loader_linear(loader, &out->q, &in, "%s.SelfAttention.q", attention);
+    sora_loader_linear(loader, &out->k, &in, "%s.SelfAttention.k", attention);
+    sora_loader_linear(loader, &out->v, &in, "%s.SelfAttention.v", attention);
+    sora_loader_linear(loader, &out->o, &back, "%s.SelfAttention.o", attention);
+    sora_loader_tensor(loader, &out->bias_table, SORA_SHAPE(c->buckets.count, c->heads),
+                       "%s.SelfAttention.relative_attention_bias.weight", attention);
+    sora_loader_tensor(loader, &out->ffn_norm, SORA_SHAPE(c->width), "%s.layer_norm.weight", ffn);
+    sora_loader_linear(loader, &out->wi_0, &up, "%s.DenseReluDense.wi_0", ffn);
+    sora_loader_linear(loader, &out->wi_1, &up, "%s.DenseReluDense.wi_1", ffn);
+    sora_loader_linear(loader, &out->wo, &down, "%s.DenseReluDense.wo", ffn);
+}
+
+/* Brings blocks [first,end) to the device. */
+static int load_blocks(struct sora_text_encoder *encoder, int first, int end,
+                       struct sora_fault *fault)
+{
+    struct sora_loader loader = {
+        .weights = encoder->weights, .fault = fault, .form = SORA_WEIGHTS_OPERAND};
+    for (int i = first; i < end; i++)
+        load_block(&loader, &encoder->config, i, &encoder->blocks[i]);
+    sora_weights_settle(encoder->weights);
+    return loader.code;
+}
+
+static int load_final_norm(struct sora_text_encoder *encoder, struct sora_fault *fault)
+{
+    return sora_weights_get(encoder->weights, SORA_SHAPE(encoder->config.width),
+                            &encoder->final_norm, fault, "encoder.final_layer_norm.weight");
+}
 
 /* ---- one pass ---- */
 
@@ -96,7 +139,7 @@ static int gather_bias(struct pass *pass, const struct sora_tensor *table)
 
 static struct sora_tensor by_head(const struct pass *pass, const struct sora_tensor *rows)
 {
-    const struct text_config *config = &pass->encoder->config;
+    const struct sora_text_config *config = &pass->encoder->config;
     return sora_tensor_reshape(rows, SORA_SHAPE(pass->n, config->heads, config->head_size));
 }
 
@@ -143,20 +186,63 @@ static int feed_forward(struct pass *pass, const struct block *block)
     return code;
 }
 
-static int run(struct pass *pass, const int32_t *ids)
+/* x = embedding[ids], from the prompt's rows alone where the table is not on the device. */
+static int embed(struct pass *pass, const int32_t *ids)
+{
+    struct sora_text_encoder *encoder = pass->encoder;
+    struct sora_tensor table = encoder->embedding;
+    int32_t own[SORA_TEXT_TOKENS_MAX];
+    if (table.buffer) {
+        int code = sora_tensor_upload(encoder->stream, &pass->ids, ids);
+        return code ? code : sora_op_gather_rows(encoder->stream, &table, &pass->ids, &pass->x);
+    }
+    size_t size = (size_t)table.shape[1] * sora_dtype_size(table.dtype);
+    char *rows = malloc((size_t)pass->n * size);
+    if (!rows)
+        return SORA_E_MEMORY;
+    for (int i = 0; i < pass->n; i++) {
+        memcpy(rows + (size_t)i * size, encoder->table_data + (size_t)ids[i] * size, size);
+        own[i] = i;
+    }
+    int code = sora_buffer_import(encoder->device, rows, (size_t)pass->n * size, &pass->rows);
+    free(rows);
+    if (!code)
+        code = sora_tensor_upload(encoder->stream, &pass->ids, own);
+    if (code)
+        return code;
+    table = sora_tensor_make(pass->rows, 0, table.dtype, SORA_SHAPE(pass->n, table.shape[1]));
+    return sora_op_gather_rows(encoder->stream, &table, &pass->ids, &pass->x);
+}
+
+static int run_block(struct pass *pass, int index, struct sora_fault *fault)
+{
+    struct sora_text_encoder *encoder = pass->encoder;
+    int code = 0;
+    if (encoder->by_block)
+        code = load_blocks(encoder, index, index + 1, fault);
+    if (!code)
+        code = attend(pass, &encoder->blocks[index]);
+    if (!code)
+        code = feed_forward(pass, &encoder->blocks[index]);
+    if (encoder->by_block) {
+        int waited = sora_stream_wait(encoder->stream);
+        sora_weights_unload(encoder->weights);
+        code = code ? code : waited;
+    }
+    return code;
+}
+
+static int run(struct pass *pass, const int32_t *ids, struct sora_fault *fault)
 {
     struct sora_text_encoder *encoder = pass->encoder;
     sora_relative_bucket_table(&encoder->config.buckets, (int)pass->n, encoder->bucket_table);
-    int code = sora_tensor_upload(encoder->stream, &pass->ids, ids);
+    int code = sora_tensor_upload(encoder->stream, &pass->buckets, encoder->bucket_table);
     if (!code)
-        code = sora_tensor_upload(encoder->stream, &pass->buckets, encoder->bucket_table);
-    if (!code)
-        code = sora_op_gather_rows(encoder->stream, &encoder->embedding, &pass->ids, &pass->x);
-    for (int i = 0; i < encoder->config.layers && !code; i++) {
-        code = attend(pass, &encoder->blocks[i]);
-        if (!code)
-            code = feed_forward(pass, &encoder->blocks[i]);
-    }
+        code = embed(pass, ids);
+    for (int i = 0; i < encoder->config.layers && !code; i++)
+        code = run_block(pass, i, fault);
+    if (!code && encoder->by_block)
+        code = load_final_norm(encoder, fault);
     return code ? code : norm(pass, &encoder->final_norm);
 }
 
@@ -174,7 +260,7 @@ enum { PLACE_COUNT = 12, PART_COUNT = 3 };
 
 static void list_places(struct pass *pass, struct place out_places[PLACE_COUNT])
 {
-    const struct text_config *c = &pass->encoder->config;
+    const struct sora_text_config *c = &pass->encoder->config;
     int64_t n = pass->n, inner = (int64_t)c->heads * c->head_size;
     const struct place places[PLACE_COUNT] = {
         {&pass->ids, SORA_DTYPE_I32, 0, 1, {n}},
@@ -226,9 +312,9 @@ static int pass_init(struct pass *pass)
 static int check_ids(const struct sora_text_encoder *encoder, const int32_t *ids, int count,
                      struct sora_fault *fault)
 {
-    if (count < 1 || count > TOKENS_MAX)
+    if (count < 1 || count > SORA_TEXT_TOKENS_MAX)
         return sora_fault_set(fault, SORA_E_INVALID, "text encoder: %d tokens, expected 1 to %d",
-                              count, TOKENS_MAX);
+                              count, SORA_TEXT_TOKENS_MAX);
     for (int i = 0; i < count; i++) {
         if (ids[i] < 0 || ids[i] >= encoder->config.vocabulary_size)
             return sora_fault_set(fault, SORA_E_INVALID,
@@ -251,26 +337,85 @@ static int report_nonfinite(const struct sora_text_encoder *encoder, struct sora
                           "text encoder: an embedding of this prompt is not a finite number");
 }
 
+/* All blocks, unless one at a time is decided on. */
+static int load_whole(struct sora_text_encoder *encoder, struct sora_fault *fault)
+{
+    if (encoder->is_loaded || encoder->by_block)
+        return 0;
+    int code = load_blocks(encoder, 0, encoder->config.layers, fault);
+    if (!code)
+        code = load_final_norm(encoder, fault);
+    encoder->is_loaded = !code;
+    return code;
+}
+
+static int encode(struct sora_text_encoder *encoder, const int32_t *ids, int count, float *out_rows,
+                  struct sora_fault *fault)
+{
+    struct pass pass = {.encoder = encoder, .n = count};
+    bool finite = true;
+    int code = load_whole(encoder, fault);
+    if (!code)
+        code = pass_init(&pass);
+    if (!code)
+        code = run(&pass, ids, fault);
+    if (!code)
+        code = sora_device_all_finite(encoder->stream, &pass.a, &finite);
+    if (!code && finite)
+        code = sora_tensor_download(encoder->stream, &pass.a, out_rows);
+    if (!code && !finite)
+        code = report_nonfinite(encoder, fault);
+    int waited = sora_stream_wait(encoder->stream);
+    sora_buffer_destroy(&pass.rows);
+    return code ? code : waited;
+}
+
+/* The blocks one at a time from now on. */
+static void give_up_whole(struct sora_text_encoder *encoder)
+{
+    sora_log(SORA_LOG_INFO, "memory is short: texts are encoded block by block blocks=%d",
+             encoder->config.layers);
+    sora_weights_unload(encoder->weights);
+    sora_arena_rewind(&encoder->arena, 0);
+    sora_arena_fini(&encoder->arena);
+    encoder->is_loaded = false;
+    encoder->by_block = true;
+}
+
+static bool has_room(const struct sora_text_encoder *encoder)
+{
+    struct sora_device_caps caps;
+    sora_device_caps(encoder->device, &caps);
+    return encoder->is_loaded || caps.memory_free >= sora_text_encoder_room(encoder);
+}
+
 int sora_text_encoder_encode(struct sora_text_encoder *encoder, const int32_t *ids, int count,
                              float *out_rows, struct sora_fault *fault)
 {
     int code = check_ids(encoder, ids, count, fault);
     if (code)
         return code;
-    struct pass pass = {.encoder = encoder, .n = count};
-    bool finite = true;
-    code = pass_init(&pass);
+    struct sora_fault first = {0};
+    bool may_shrink = sora_weights_are_copies(encoder->weights) && !encoder->by_block;
+    if (may_shrink && !has_room(encoder))
+        code = SORA_E_MEMORY;
+    else
+        code = encode(encoder, ids, count, out_rows, &first);
+    if (code == SORA_E_MEMORY && may_shrink) {
+        first = (struct sora_fault){0};
+        give_up_whole(encoder);
+        code = encode(encoder, ids, count, out_rows, &first);
+    }
     if (!code)
-        code = run(&pass, ids);
-    if (!code)
-        code = sora_device_all_finite(encoder->stream, &pass.a, &finite);
-    if (!code && finite)
-        code = sora_tensor_download(encoder->stream, &pass.a, out_rows);
-    if (!code && !finite)
-        return report_nonfinite(encoder, fault);
-    return code ? sora_fault_set(fault, code, "text encoder: %d tokens: %s", count,
-                                 sora_error_text(code))
-                : 0;
+        return 0;
+    if (first.text[0])
+        return sora_fault_set(fault, code, "%s", first.text);
+    return sora_fault_set(fault, code, "text encoder: %d tokens: %s", count, sora_error_text(code));
+}
+
+uint64_t sora_text_encoder_room(const struct sora_text_encoder *encoder)
+{
+    return encoder->plan.weights + encoder->plan.activations;
 }
 
 int sora_text_encoder_width(const struct sora_text_encoder *encoder)
@@ -290,126 +435,43 @@ void sora_text_encoder_release_pages(struct sora_text_encoder *encoder)
 
 /* ---- opening ---- */
 
-static int read_sizes(const struct sora_config *config, struct text_config *out,
-                      struct sora_fault *fault)
-{
-    const struct {
-        struct sora_config_int spec;
-        int *out;
-    } sizes[] = {
-        {{"vocab_size", 250112, 1, 1 << 24}, &out->vocabulary_size},
-        {{"d_model", 512, 1, WIDTH_MAX}, &out->width},
-        {{"d_kv", 64, 1, 1024}, &out->head_size},
-        {{"num_heads", 6, 1, 1024}, &out->heads},
-        {{"d_ff", 1024, 1, 16 * WIDTH_MAX}, &out->ffn_width},
-        {{"num_layers", 8, 1, 1024}, &out->layers},
-        {{"relative_attention_num_buckets", 32, 4, 4096}, &out->buckets.count},
-        {{"relative_attention_max_distance", 128, 2, 1 << 20}, &out->buckets.max_distance},
-    };
-    for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
-        int64_t value;
-        int code = sora_config_get_int(config, &sizes[i].spec, &value, fault);
-        if (code)
-            return code;
-        *sizes[i].out = (int)value;
-    }
-    const struct sora_config_number eps = {"layer_norm_epsilon", 1e-6, 1e-12, 1e-1};
-    return sora_config_get_number(config, &eps, &out->eps, fault);
-}
-
-static int check_kind(const struct sora_config *config, const struct text_config *parsed,
-                      struct sora_fault *fault)
-{
-    const char *kind = NULL;
-    int code = sora_config_get_string(config, "feed_forward_proj", "gated-gelu", &kind, fault);
-    if (code)
-        return code;
-    if (strcmp(kind, "gated-gelu") != 0)
-        return sora_fault_set(fault, SORA_E_UNSUPPORTED,
-                              "text_encoder/config.json: feed_forward_proj is %.40s; this build "
-                              "runs gated-gelu",
-                              kind);
-    if (parsed->buckets.count % 2 || parsed->buckets.max_distance <= parsed->buckets.count / 4)
-        return sora_fault_set(fault, SORA_E_UNSUPPORTED,
-                              "text_encoder/config.json: %d relative_attention_num_buckets with "
-                              "max_distance %d; expected an even number, and a distance over a "
-                              "quarter of it",
-                              parsed->buckets.count, parsed->buckets.max_distance);
-    return 0;
-}
-
-static int read_config(const char *dir, struct text_config *out_config, struct sora_fault *fault)
-{
-    char path[PATH_MAX];
-    int length = snprintf(path, sizeof(path), "%s/config.json", dir);
-    if (length < 0 || (size_t)length >= sizeof(path))
-        return sora_fault_set(fault, SORA_E_LIMIT, "the path of the text encoder is longer than %d",
-                              PATH_MAX);
-    struct sora_config *config = NULL;
-    int code = sora_config_open(path, &config, fault);
-    if (code)
-        return code;
-    code = sora_config_require_class(config, "text_encoder", "UMT5EncoderModel", fault);
-    if (!code)
-        code = read_sizes(config, out_config, fault);
-    if (!code)
-        code = check_kind(config, out_config, fault);
-    sora_config_destroy(&config);
-    return code;
-}
-
-static void load_block(struct sora_loader *loader, const struct text_config *c, int index,
-                       struct block *out)
-{
-    int64_t inner = (int64_t)c->heads * c->head_size;
-    const struct sora_linear_shape in = {inner, c->width, true}, back = {c->width, inner, true};
-    const struct sora_linear_shape up = {c->ffn_width, c->width, true};
-    const struct sora_linear_shape down = {c->width, c->ffn_width, true};
-    char attention[64], ffn[64];
-    snprintf(attention, sizeof(attention), "encoder.block.%d.layer.0", index);
-    snprintf(ffn, sizeof(ffn), "encoder.block.%d.layer.1", index);
-    sora_loader_tensor(loader, &out->attention_norm, SORA_SHAPE(c->width), "%s.layer_norm.weight",
-                       attention);
-    sora_loader_linear(loader, &out->q, &in, "%s.SelfAttention.q", attention);
-    sora_loader_linear(loader, &out->k, &in, "%s.SelfAttention.k", attention);
-    sora_loader_linear(loader, &out->v, &in, "%s.SelfAttention.v", attention);
-    sora_loader_linear(loader, &out->o, &back, "%s.SelfAttention.o", attention);
-    sora_loader_tensor(loader, &out->bias_table, SORA_SHAPE(c->buckets.count, c->heads),
-                       "%s.SelfAttention.relative_attention_bias.weight", attention);
-    sora_loader_tensor(loader, &out->ffn_norm, SORA_SHAPE(c->width), "%s.layer_norm.weight", ffn);
-    sora_loader_linear(loader, &out->wi_0, &up, "%s.DenseReluDense.wi_0", ffn);
-    sora_loader_linear(loader, &out->wi_1, &up, "%s.DenseReluDense.wi_1", ffn);
-    sora_loader_linear(loader, &out->wo, &down, "%s.DenseReluDense.wo", ffn);
-}
-
-static int load_weights(struct sora_text_encoder *encoder, struct sora_fault *fault)
+/* Where the device copies weights this is a check of their shapes. */
+static int find_weights(struct sora_text_encoder *encoder, struct sora_fault *fault)
 {
     static const char tied[] = "encoder.embed_tokens.weight", shared[] = "shared.weight";
-    const struct text_config *config = &encoder->config;
-    struct sora_loader loader = {.weights = encoder->weights, .fault = fault};
+    const struct sora_text_config *config = &encoder->config;
     encoder->blocks = calloc((size_t)config->layers, sizeof(encoder->blocks[0]));
-    encoder->bucket_table = malloc(sizeof(int32_t) * TOKENS_MAX * TOKENS_MAX);
+    encoder->bucket_table = malloc(sizeof(int32_t) * SORA_TEXT_TOKENS_MAX * SORA_TEXT_TOKENS_MAX);
     if (!encoder->blocks || !encoder->bucket_table)
         return sora_fault_set(fault, SORA_E_MEMORY, "no memory for a text encoder");
     bool has_shared = sora_checkpoint_find(encoder->checkpoint, shared);
     bool has_tied = sora_checkpoint_find(encoder->checkpoint, tied);
-    sora_loader_tensor(&loader, &encoder->embedding,
-                       SORA_SHAPE(config->vocabulary_size, config->width), "%s",
-                       has_tied && !has_shared ? tied : shared);
-    for (int i = 0; i < config->layers; i++)
-        load_block(&loader, config, i, &encoder->blocks[i]);
-    sora_loader_tensor(&loader, &encoder->final_norm, SORA_SHAPE(config->width),
-                       "encoder.final_layer_norm.weight");
-    return loader.code;
+    const char *name = has_tied && !has_shared ? tied : shared;
+    sora_weights_check_only(encoder->weights, true);
+    int code =
+        sora_weights_get(encoder->weights, SORA_SHAPE(config->vocabulary_size, config->width),
+                         &encoder->embedding, fault, "%s", name);
+    if (!code)
+        code = load_blocks(encoder, 0, config->layers, fault);
+    if (!code)
+        code = load_final_norm(encoder, fault);
+    if (!code)
+        encoder->table_data = sora_checkpoint_find(encoder->checkpoint, name)->data;
+    sora_weights_check_only(encoder->weights, false);
+    encoder->is_loaded = !sora_weights_are_copies(encoder->weights);
+    return code;
 }
 
 static int open_parts(struct sora_text_encoder *encoder, const char *dir, struct sora_fault *fault)
 {
-    int code = read_config(dir, &encoder->config, fault);
+    int code = sora_text_config_read(dir, &encoder->config, fault);
     if (code)
         return code;
     struct sora_device_caps caps;
     sora_device_caps(encoder->device, &caps);
+    code = sora_text_encoder_plan_read(dir, caps.product_type, &encoder->plan, fault);
+    if (code)
+        return code;
     if (encoder->config.head_size > caps.head_size_max)
         return sora_fault_set(fault, SORA_E_LIMIT,
                               "text encoder: d_kv is %d; this device takes up to %lld",
@@ -418,7 +480,7 @@ static int open_parts(struct sora_text_encoder *encoder, const char *dir, struct
     if (!code)
         code = sora_weights_create(encoder->checkpoint, encoder->device, &encoder->weights, fault);
     if (!code)
-        code = load_weights(encoder, fault);
+        code = find_weights(encoder, fault);
     if (code)
         return code;
     code = sora_stream_create(encoder->device, &encoder->stream);

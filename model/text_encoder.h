@@ -2,6 +2,7 @@
  * Text encoder: the UMT5 encoder (relative position bias in every layer, gated GELU).
  *
  * Owned by whoever opened it; borrows the device. One thread at a time. Encoding blocks until done.
+ * A device with memory of its own takes the weights with the first prompt, and keeps them.
  */
 #ifndef SORA_MODEL_TEXT_ENCODER_H
 #define SORA_MODEL_TEXT_ENCODER_H
@@ -24,6 +25,20 @@ int sora_text_encoder_vocabulary_size(const struct sora_text_encoder *encoder);
  * the vocabulary, NUMERIC, MEMORY, DEVICE. */
 int sora_text_encoder_encode(struct sora_text_encoder *encoder, const int32_t *ids, int count,
                              float *out_rows, struct sora_fault *fault);
+
+/* Bytes that a device with memory of its own must have free to hold all weights. With less,
+ * encoding brings one block there at a time, for every prompt anew. */
+uint64_t sora_text_encoder_room(const struct sora_text_encoder *encoder);
+
+/* What an encoder takes on a device whose products have operands of `type`, from its configuration
+ * alone; of its embedding such a device holds the rows of a prompt only. Errors: as opening. */
+struct sora_text_encoder_plan {
+    uint64_t weights;     /* of all blocks */
+    uint64_t layer;       /* of one block, when they come one at a time */
+    uint64_t activations; /* of the longest prompt */
+};
+int sora_text_encoder_plan_read(const char *dir, enum sora_dtype type,
+                                struct sora_text_encoder_plan *out_plan, struct sora_fault *fault);
 
 /* Lets the system reclaim the mapped weights until the next encode. */
 void sora_text_encoder_release_pages(struct sora_text_encoder *encoder);

@@ -48,11 +48,64 @@ static int derive(struct sora_transformer *transformer, struct sora_fault *fault
     transformer->patch_out_width = volume * c->out_channels;
     struct sora_device_caps caps;
     sora_device_caps(transformer->device, &caps);
+    transformer->form = caps.int8_weights ? SORA_WEIGHTS_INT8 : SORA_WEIGHTS_OPERAND;
     if (c->head_size > caps.head_size_max)
         return sora_fault_set(fault, SORA_E_LIMIT,
                               "transformer: attention_head_dim is %d; this device takes up to %lld",
                               c->head_size, (long long)caps.head_size_max);
     return 0;
+}
+
+/* Finds the weights and, where the device copies them, brings them there unless that is only a
+ * check. Only then the rest: a config that lies about its sizes has been refused by a tensor's
+ * shape. */
+static int load_parts(struct sora_transformer *transformer, bool is_check, struct sora_fault *fault)
+{
+    sora_weights_check_only(transformer->weights, is_check);
+    int code = sora_transformer_weights_load(transformer, fault);
+    if (!code && !is_check) {
+        code = allocate_state(transformer);
+        if (code)
+            sora_fault_set(fault, code, "transformer: %s", sora_error_text(code));
+    }
+    if (!code)
+        code = sora_transformer_tables_load(transformer, fault);
+    sora_weights_settle(transformer->weights);
+    transformer->is_loaded = !code && !is_check;
+    return code;
+}
+
+int sora_transformer_load(struct sora_transformer *transformer, struct sora_fault *fault)
+{
+    if (transformer->is_loaded)
+        return 0;
+    int code = load_parts(transformer, false, fault);
+    if (code)
+        sora_transformer_unload(transformer);
+    return code;
+}
+
+void sora_transformer_unload(struct sora_transformer *transformer)
+{
+    sora_arena_rewind(&transformer->arena, 0);
+    sora_arena_fini(&transformer->arena);
+    transformer->plan = (struct sora_transformer_plan){0};
+    if (!sora_weights_are_copies(transformer->weights))
+        return;
+    sora_buffer_destroy(&transformer->state_buffer);
+    free(transformer->sinusoid_host);
+    transformer->sinusoid_host = NULL;
+    transformer->timestep_known = false;
+    sora_weights_unload(transformer->weights);
+    transformer->is_loaded = false;
+}
+
+uint64_t sora_transformer_held(const struct sora_transformer *transformer)
+{
+    if (!transformer->is_loaded || !sora_weights_are_copies(transformer->weights))
+        return transformer->arena.size;
+    return sora_weights_held(transformer->weights) + sora_buffer_size(transformer->state_buffer) +
+           transformer->arena.size;
 }
 
 static int open_parts(struct sora_transformer *transformer, const char *dir,
@@ -66,15 +119,8 @@ static int open_parts(struct sora_transformer *transformer, const char *dir,
     if (!code)
         code = sora_weights_create(transformer->checkpoint, transformer->device,
                                    &transformer->weights, fault);
-    if (!code)
-        code = sora_transformer_weights_load(transformer, fault);
-    if (code)
-        return code;
-    /* Only now: a config that lies about its sizes has been refused by a tensor's shape. */
-    code = allocate_state(transformer);
-    if (code)
-        return sora_fault_set(fault, code, "transformer: %s", sora_error_text(code));
-    return sora_transformer_tables_load(transformer, fault);
+    return code ? code
+                : load_parts(transformer, sora_weights_are_copies(transformer->weights), fault);
 }
 
 int sora_transformer_open(const char *dir, struct sora_device *device,

@@ -38,6 +38,16 @@ void sora_transformer_destroy(struct sora_transformer **transformer);
 const struct sora_transformer_config *
 sora_transformer_config(const struct sora_transformer *transformer);
 
+/* A device with memory of its own takes the weights when they are first needed, by a context or a
+ * forward, or here. On a device that is to hold them so (struct sora_device_caps) the blocks'
+ * matrices are int8 with a scale per row. Errors: MEMORY (nothing is held then), DEVICE. */
+int sora_transformer_load(struct sora_transformer *transformer, struct sora_fault *fault);
+/* Gives weights and activations back until they are needed again; contexts stay. Work that was
+ * queued must be done. */
+void sora_transformer_unload(struct sora_transformer *transformer);
+/* Bytes of device memory that unload would free. */
+uint64_t sora_transformer_held(const struct sora_transformer *transformer);
+
 /* What depends on the prompt alone, computed once per prompt: the keys and values of every layer's
  * cross-attention for the real text rows and one row that stands for all padding. */
 struct sora_transformer_context;
@@ -73,7 +83,14 @@ int sora_transformer_forward(struct sora_transformer *transformer, struct sora_s
 size_t sora_transformer_activation_size(const struct sora_transformer *transformer, int latents,
                                         int height, int width);
 
-/* The same from the configuration alone, without opening the model. */
+/* Bytes that the weights take on the transformer's own device, when that copies them. */
+uint64_t sora_transformer_weight_size(const struct sora_transformer *transformer);
+/* Bytes that the weights take on a device whose products have operands of `type`; F32 weights that
+ * are stored in 16 bits take less. */
+uint64_t sora_transformer_config_weight_size(const struct sora_transformer_config *config,
+                                             enum sora_dtype type, bool int8);
+
+/* The activations from the configuration alone, without opening the model. */
 size_t sora_transformer_config_activation_size(const struct sora_transformer_config *config,
                                                int latents, int height, int width);
 

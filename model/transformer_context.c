@@ -167,7 +167,9 @@ int sora_transformer_context_create(struct sora_transformer *transformer, const 
         return sora_fault_set(fault, SORA_E_MEMORY, "no memory for a prompt");
     context->transformer = transformer;
     context->text_keys = count + (count < text_rows ? 1 : 0);
-    int code = context_allocate(context, transformer);
+    int code = sora_transformer_load(transformer, fault);
+    if (!code)
+        code = context_allocate(context, transformer);
     if (!code)
         code = context_compute(context, transformer, rows, count, text_rows);
     if (code) {

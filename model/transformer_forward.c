@@ -354,6 +354,8 @@ int sora_transformer_forward(struct sora_transformer *transformer, struct sora_s
                              const struct sora_tensor *out_velocity, struct sora_fault *fault)
 {
     int code = check_input(transformer, input, out_velocity, fault);
+    if (!code)
+        code = sora_transformer_load(transformer, fault);
     if (code)
         return code;
     const int64_t *shape = input->latents.shape;

@@ -50,6 +50,8 @@ struct sora_transformer {
     struct sora_device *device;            /* borrowed */
     struct sora_checkpoint *checkpoint;    /* owned */
     struct sora_weights *weights;          /* owned */
+    enum sora_weights_form form;           /* of the blocks' matrices */
+    bool is_loaded;                        /* the weights are on the device */
     struct sora_linear patch;              /* [d, patch_in_width] */
     struct sora_linear time_in, time_out;  /* [d,freq_width], [d,d] */
     struct sora_linear time_project;       /* [6d,d] */
@@ -95,7 +97,7 @@ struct sora_transformer_context {
  * frees them also after an error. */
 int sora_transformer_weights_load(struct sora_transformer *transformer, struct sora_fault *fault);
 
-/* The same for the modulation tables, which are widened into `tables`. */
+/* The same for the modulation tables, which are widened into `tables` where that has memory. */
 int sora_transformer_tables_load(struct sora_transformer *transformer, struct sora_fault *fault);
 
 /* model/transformer_time.c: brings `modulation` to this timestep. */

@@ -69,6 +69,37 @@ size_t sora_transformer_config_activation_size(const struct sora_transformer_con
     return plan_make(&sizes, latents, height, width).size;
 }
 
+uint64_t sora_transformer_config_weight_size(const struct sora_transformer_config *config,
+                                             enum sora_dtype type, bool int8)
+{
+    uint64_t d = (uint64_t)config->heads * (uint64_t)config->head_size;
+    uint64_t f = (uint64_t)config->ffn_width, layers = (uint64_t)config->layers;
+    uint64_t volume = (uint64_t)config->patch_t * (uint64_t)config->patch_h;
+    volume *= (uint64_t)config->patch_w;
+    uint64_t each = type == SORA_DTYPE_F32 ? 4 : 2;
+    uint64_t matrices = (8 * d * d + 2 * d * f) * (int8 ? 1 : each);
+    uint64_t vectors = (27 * d + f + (int8 ? 9 * d + f : 0)) * sizeof(float); /* tables: twice */
+    uint64_t patch = (uint64_t)config->in_channels * volume * d * sizeof(float);
+    uint64_t edges = (uint64_t)config->out_channels * volume + 8 * d;
+    edges = (edges + (uint64_t)config->freq_width + (uint64_t)config->text_width) * d * each;
+    uint64_t state = (layers * SORA_MODULATION_COUNT + 32) * d * sizeof(float);
+    return layers * (matrices + vectors) + patch + edges + state;
+}
+
+uint64_t sora_transformer_weight_size(const struct sora_transformer *transformer)
+{
+    const struct sora_transformer_config *config = &transformer->config;
+    struct sora_device_caps caps;
+    sora_device_caps(transformer->device, &caps);
+    uint64_t bytes = sora_transformer_config_weight_size(config, caps.product_type,
+                                                         transformer->form == SORA_WEIGHTS_INT8);
+    /* In f32 what is stored in 16 bits stays so; beside the weights there is the modulation. */
+    uint64_t rows = 2 * ((uint64_t)config->layers * SORA_MODULATION_COUNT + 16);
+    uint64_t stored = sora_checkpoint_size(transformer->checkpoint) +
+                      rows * (uint64_t)transformer->width * sizeof(float);
+    return bytes < stored ? bytes : stored;
+}
+
 static int upload_rope(struct sora_transformer *transformer, struct sora_stream *stream)
 {
     const struct sora_transformer_plan *plan = &transformer->plan;

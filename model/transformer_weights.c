@@ -87,6 +87,8 @@ static void load_tables(struct sora_loader *loader, struct sora_transformer *tra
             sora_loader_tensor(loader, &stored, SORA_SHAPE(1, rows, width), "scale_shift_table");
         if (loader->code)
             return;
+        if (!sora_tensor_present(&stored))
+            continue;
         stored = sora_tensor_reshape(&stored, SORA_SHAPE(rows, width));
         struct sora_tensor wide =
             sora_tensor_slice(&transformer->tables, (int64_t)i * SORA_MODULATION_COUNT, rows);
@@ -112,15 +114,19 @@ int sora_transformer_tables_load(struct sora_transformer *transformer, struct so
 
 int sora_transformer_weights_load(struct sora_transformer *transformer, struct sora_fault *fault)
 {
-    struct sora_loader loader = {.weights = transformer->weights, .fault = fault};
+    struct sora_loader loader = {
+        .weights = transformer->weights, .fault = fault, .form = SORA_WEIGHTS_OPERAND};
     int layers = transformer->config.layers;
-    transformer->blocks = calloc((size_t)layers, sizeof(transformer->blocks[0]));
+    if (!transformer->blocks)
+        transformer->blocks = calloc((size_t)layers, sizeof(transformer->blocks[0]));
     if (!transformer->blocks)
         return sora_fault_set(fault, SORA_E_MEMORY, "no memory for %d transformer blocks", layers);
     load_patch(&loader, transformer);
     load_embedders(&loader, transformer);
+    loader.form = transformer->form;
     for (int i = 0; i < layers; i++)
         load_block(&loader, transformer, i, &transformer->blocks[i]);
+    loader.form = SORA_WEIGHTS_OPERAND;
     const struct sora_linear_shape head = {transformer->patch_out_width, transformer->width, false};
     sora_loader_linear(&loader, &transformer->head, &head, "proj_out");
     return loader.code;

@@ -6,6 +6,7 @@
  */
 #include "model/vae.h"
 
+#include "base/log.h"
 #include "model/vae_coder.h"
 #include "model/vae_config.h"
 
@@ -118,6 +119,15 @@ void sora_vae_destroy(struct sora_vae **vae)
     *vae = NULL;
 }
 
+void sora_vae_unload(struct sora_vae *vae)
+{
+    if (!sora_weights_are_copies(vae->weights))
+        return;
+    sora_vae_half_unpack(&vae->decoder);
+    sora_vae_half_unpack(&vae->encoder);
+    sora_weights_unload(vae->weights);
+}
+
 const struct sora_vae_config *sora_vae_config(const struct sora_vae *vae)
 {
     return &vae->config;
@@ -155,9 +165,23 @@ static struct sora_vae_extent pass_extent(int64_t frames, int64_t height, int64_
     return (struct sora_vae_extent){frames, height, width};
 }
 
-static int plan_decoder(const struct sora_vae_blocks *blocks, int height, int width,
+/* Past frames and packed weights are as wide as what convolutions round to. */
+static size_t element_size(const struct sora_vae *vae)
+{
+    struct sora_device_caps caps;
+    sora_device_caps(vae->device, &caps);
+    return sora_dtype_size(caps.product_type);
+}
+
+struct decoder_size {
+    int height, width;
+    size_t element_size;
+};
+
+static int plan_decoder(const struct sora_vae_blocks *blocks, const struct decoder_size *size,
                         struct sora_vae_plan *out_plan, struct sora_fault *fault)
 {
+    int height = size->height, width = size->width;
     int error = check_latent_size(height, width, fault);
     if (error)
         return error;
@@ -165,7 +189,8 @@ static int plan_decoder(const struct sora_vae_blocks *blocks, int height, int wi
     if (!stages)
         return sora_fault_set(fault, SORA_E_MEMORY, "VAE: out of memory");
     struct sora_vae_extent extent = pass_extent(1, height, width);
-    sora_vae_blocks_plan(blocks, extent, extent, out_plan);
+    const struct sora_vae_passes passes = {extent, extent, size->element_size};
+    sora_vae_blocks_plan(blocks, &passes, out_plan);
     int context = sora_vae_blocks_stages(blocks, stages);
     out_plan->flops_context = sora_vae_blocks_context_work(blocks, stages, extent, context);
     free(stages);
@@ -175,16 +200,19 @@ static int plan_decoder(const struct sora_vae_blocks *blocks, int height, int wi
 int sora_vae_decoder_plan(const struct sora_vae *vae, int height, int width,
                           struct sora_vae_plan *out_plan, struct sora_fault *fault)
 {
-    return plan_decoder(&vae->decoder.blocks, height, width, out_plan, fault);
+    const struct decoder_size size = {height, width, element_size(vae)};
+    return plan_decoder(&vae->decoder.blocks, &size, out_plan, fault);
 }
 
 int sora_vae_config_decoder_plan(const struct sora_vae_config *config, int height, int width,
-                                 struct sora_vae_plan *out_plan, struct sora_fault *fault)
+                                 enum sora_dtype type, struct sora_vae_plan *out_plan,
+                                 struct sora_fault *fault)
 {
     struct sora_vae_blocks blocks = {0};
     if (sora_vae_blocks_init_decoder(&blocks, config))
         return sora_fault_set(fault, SORA_E_MEMORY, "VAE: out of memory");
-    int error = plan_decoder(&blocks, height, width, out_plan, fault);
+    const struct decoder_size size = {height, width, sora_dtype_size(type)};
+    int error = plan_decoder(&blocks, &size, out_plan, fault);
     sora_vae_blocks_fini(&blocks);
     return error;
 }
@@ -196,9 +224,10 @@ int sora_vae_encoder_plan(const struct sora_vae *vae, int frame_height, int fram
     int error = check_frame_size(vae, &height, &width, fault);
     if (error)
         return error;
-    sora_vae_blocks_plan(&vae->encoder.blocks, pass_extent(1, frame_height, frame_width),
-                         pass_extent(vae->config.temporal_factor, frame_height, frame_width),
-                         out_plan);
+    const struct sora_vae_passes passes = {
+        pass_extent(1, frame_height, frame_width),
+        pass_extent(vae->config.temporal_factor, frame_height, frame_width), element_size(vae)};
+    sora_vae_blocks_plan(&vae->encoder.blocks, &passes, out_plan);
     return SORA_OK;
 }
 
@@ -216,9 +245,10 @@ static int check_device(const struct sora_vae *vae, const struct sora_vae_half *
                                   "VAE: %s has one head of %d channels; the device can do %lld",
                                   block->name, block->in, (long long)caps.head_size_max);
     }
-    uint64_t needed = (uint64_t)plan->cache_bytes + plan->activation_bytes +
+    uint64_t needed = (uint64_t)plan->cache_bytes + plan->activation_bytes_min +
                       (half->packed ? 0 : plan->weight_bytes);
-    if (needed > caps.memory_total)
+    /* A card's own memory says so when it is taken. */
+    if (caps.host_memory && needed > caps.memory_total)
         return sora_fault_set(fault, SORA_E_MEMORY,
                               "VAE: %.1f GB are needed for this frame size, the device has %.1f "
                               "GB: choose a smaller size",
@@ -226,14 +256,35 @@ static int check_device(const struct sora_vae *vae, const struct sora_vae_half *
     return SORA_OK;
 }
 
+/* A coder of whole passes that leaves room for what operations take, else one by frame. */
+static int create_coder(struct stream_state *state, const struct sora_vae_half *half,
+                        struct sora_vae_extent extent, const struct sora_vae_plan *plan)
+{
+    struct sora_device *device = state->vae->device;
+    bool may_shrink = plan->activation_bytes_min < plan->activation_bytes;
+    int error = sora_vae_coder_create(device, half, extent, false, &state->coder);
+    struct sora_device_caps caps;
+    sora_device_caps(device, &caps);
+    if (!error && may_shrink && !caps.host_memory && caps.memory_free < plan->scratch_bytes) {
+        sora_vae_coder_destroy(&state->coder);
+        error = SORA_E_MEMORY;
+    }
+    if (error != SORA_E_MEMORY || !may_shrink)
+        return error;
+    sora_log(SORA_LOG_INFO, "memory is short: decoding frame by frame bytes=%zu instead_of=%zu",
+             plan->cache_bytes + plan->activation_bytes_min,
+             plan->cache_bytes + plan->activation_bytes);
+    return sora_vae_coder_create(device, half, extent, true, &state->coder);
+}
+
 static int create_state(struct stream_state *state, struct sora_vae *vae,
                         struct sora_vae_half *half, struct sora_vae_extent extent,
                         struct sora_fault *fault)
 {
     struct sora_vae_plan plan;
-    struct sora_vae_extent first = extent;
-    first.frames = 1;
-    sora_vae_blocks_plan(&half->blocks, first, extent, &plan);
+    struct sora_vae_passes passes = {extent, extent, element_size(vae)};
+    passes.first.frames = 1;
+    sora_vae_blocks_plan(&half->blocks, &passes, &plan);
     state->vae = vae;
     int error = check_device(vae, half, &plan, fault);
     if (error)
@@ -244,10 +295,10 @@ static int create_state(struct stream_state *state, struct sora_vae *vae,
         return error;
     if (!packed) /* the stored form is read again only for the other half */
         sora_checkpoint_release_pages(vae->checkpoint);
-    error = sora_vae_coder_create(vae->device, half, extent, &state->coder);
+    error = create_coder(state, half, extent, &plan);
     if (error)
         return sora_fault_set(fault, error, "VAE: %.1f GB of device memory could not be taken: %s",
-                              (double)(plan.cache_bytes + plan.activation_bytes) / 1e9,
+                              (double)(plan.cache_bytes + plan.activation_bytes_min) / 1e9,
                               sora_error_text(error));
     return SORA_OK;
 }

@@ -52,12 +52,16 @@ struct sora_vae_config {
 int sora_vae_open(const char *dir, struct sora_device *device, struct sora_vae **out_vae,
                   struct sora_fault *fault);
 void sora_vae_destroy(struct sora_vae **vae);
+/* On a device with memory of its own: gives the weights back until the next coder is created. There
+ * must be no coder. */
+void sora_vae_unload(struct sora_vae *vae);
 const struct sora_vae_config *sora_vae_config(const struct sora_vae *vae);
 
 /* ---- streaming decode ---- */
 struct sora_vae_decoder;
 
-/* Latent height and width, 1..1024. Errors: LIMIT, UNSUPPORTED (attention heads too large for the
+/* Latent height and width, 1..1024. Where a device has no memory for whole passes the decoder goes
+ * frame by frame, with the same bits. Errors: LIMIT, UNSUPPORTED (attention heads too large for the
  * device), MEMORY with the bytes needed. */
 int sora_vae_decoder_create(struct sora_vae *vae, int height, int width,
                             struct sora_vae_decoder **out_decoder, struct sora_fault *fault);
@@ -102,20 +106,25 @@ int sora_vae_encoder_next(struct sora_vae_encoder *encoder, const float *frames,
  * counts are multiply-adds times two of convolutions, products and attention, zero padding
  * included. */
 struct sora_vae_plan {
-    size_t cache_bytes;      /* past frames of the convolutions */
-    size_t activation_bytes; /* scratch of one pass */
-    size_t weight_bytes;     /* convolution weights of this half as packed f32, shared by coders */
-    double flops_first;      /* a shot's first latent: 1 frame */
-    double flops_next;       /* every later latent: temporal_factor frames */
-    double flops_context;    /* decoder: all context of an exact start far from the beginning */
+    size_t cache_bytes;          /* past frames of the convolutions */
+    size_t activation_bytes;     /* scratch of one pass */
+    size_t activation_bytes_min; /* the same of a decoder where memory is short */
+    size_t scratch_bytes;        /* what a device may take on top for rounded operands */
+    size_t weight_bytes;         /* convolution weights of this half as packed, for all coders */
+    size_t plain_weight_bytes;   /* its other weights, where the device copies them; at most */
+    double flops_first;          /* a shot's first latent: 1 frame */
+    double flops_next;           /* every later latent: temporal_factor frames */
+    double flops_context;        /* decoder: all context of an exact start far from the beginning */
 };
 
 /* Latent size. Errors: LIMIT, MEMORY. */
 int sora_vae_decoder_plan(const struct sora_vae *vae, int height, int width,
                           struct sora_vae_plan *out_plan, struct sora_fault *fault);
-/* The same without opening the model. Errors: LIMIT, MEMORY. */
+/* The same without opening the model, for a device whose products have operands of `type`. Errors:
+ * LIMIT, MEMORY. */
 int sora_vae_config_decoder_plan(const struct sora_vae_config *config, int height, int width,
-                                 struct sora_vae_plan *out_plan, struct sora_fault *fault);
+                                 enum sora_dtype type, struct sora_vae_plan *out_plan,
+                                 struct sora_fault *fault);
 /* Frame size in pixels. Errors: INVALID, LIMIT. */
 int sora_vae_encoder_plan(const struct sora_vae *vae, int frame_height, int frame_width,
                           struct sora_vae_plan *out_plan, struct sora_fault *fault);

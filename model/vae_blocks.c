@@ -162,10 +162,15 @@ struct sora_vae_cache sora_vae_block_cache(const struct sora_vae_block *block,
     return none;
 }
 
+size_t sora_vae_bytes_of(int64_t count, size_t element_size)
+{
+    size_t size = (size_t)count * element_size;
+    return (size + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
+}
+
 size_t sora_vae_bytes(int64_t count)
 {
-    size_t size = (size_t)count * sizeof(float);
-    return (size + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
+    return sora_vae_bytes_of(count, sizeof(float));
 }
 
 static int64_t pixels(struct sora_vae_extent extent)
@@ -178,23 +183,55 @@ static size_t larger(size_t a, size_t b)
     return a > b ? a : b;
 }
 
-size_t sora_vae_blocks_region(const struct sora_vae_blocks *blocks, struct sora_vae_extent in)
+/* The largest tensor of a block for input `in`; `doubled`: its frames were doubled before. */
+static size_t block_region(const struct sora_vae_block *block, struct sora_vae_extent in,
+                           bool doubled)
 {
-    size_t region = 0;
+    struct sora_vae_extent out = sora_vae_block_extent(block, in, doubled);
+    size_t region =
+        larger(sora_vae_bytes(pixels(in) * block->in), sora_vae_bytes(pixels(out) * block->out));
+    if (block->kind == SORA_VAE_ATTENTION) /* q, k and v lie in one region */
+        region = larger(region, 3 * sora_vae_bytes(pixels(in) * block->in));
+    if (block->kind == SORA_VAE_UP && block->temporal && !doubled)
+        region = larger(region, sora_vae_bytes(pixels(in) * 2 * block->in));
+    if (block->kind == SORA_VAE_DOWN) /* between the two convolutions */
+        region = larger(region, sora_vae_bytes(in.frames * out.height * out.width * block->in));
+    return region;
+}
+
+void sora_vae_blocks_scratch(const struct sora_vae_blocks *blocks, struct sora_vae_extent in,
+                             bool by_frame, struct sora_vae_scratch *out_scratch)
+{
+    struct sora_vae_scratch scratch = {.split = -1};
+    int64_t frames = 0;
+    for (int i = 0; by_frame && i < blocks->count; i++) {
+        if (blocks->items[i].kind == SORA_VAE_UP && blocks->items[i].temporal)
+            scratch.split = i;
+    }
     for (int i = 0; i < blocks->count; i++) {
         const struct sora_vae_block *block = &blocks->items[i];
-        struct sora_vae_extent out = sora_vae_block_extent(block, in, false);
-        region = larger(region, sora_vae_bytes(pixels(in) * block->in));
-        region = larger(region, sora_vae_bytes(pixels(out) * block->out));
-        if (block->kind == SORA_VAE_ATTENTION) /* q, k and v lie in one region */
-            region = larger(region, 3 * sora_vae_bytes(pixels(in) * block->in));
-        if (block->kind == SORA_VAE_UP && block->temporal)
-            region = larger(region, sora_vae_bytes(pixels(in) * 2 * block->in));
-        if (block->kind == SORA_VAE_DOWN) /* between the two convolutions */
-            region = larger(region, sora_vae_bytes(in.frames * out.height * out.width * block->in));
-        in = out;
+        if (i == scratch.split) {
+            in.frames *= 2;
+            scratch.held = sora_vae_bytes(pixels(in) * block->in);
+            frames = in.frames;
+            in.frames = 1;
+        }
+        bool doubled = i == scratch.split;
+        /* What the doubling reads and gives is as large as `held`. */
+        scratch.region = larger(scratch.region, doubled ? scratch.held : 0);
+        scratch.region = larger(scratch.region, block_region(block, in, doubled));
+        in = sora_vae_block_extent(block, in, doubled);
     }
-    return region;
+    if (scratch.split >= 0) {
+        scratch.result = sora_vae_bytes(frames * in.height * in.width * 3);
+        scratch.region = larger(scratch.region, scratch.result / sizeof(float));
+    }
+    *out_scratch = scratch;
+}
+
+size_t sora_vae_scratch_size(const struct sora_vae_scratch *scratch)
+{
+    return 3 * scratch->region + scratch->held + scratch->result;
 }
 
 /* Multiply-adds per pass. */
@@ -243,18 +280,49 @@ static int64_t block_packed(const struct sora_vae_block *block)
     return 0;
 }
 
-void sora_vae_blocks_plan(const struct sora_vae_blocks *blocks, struct sora_vae_extent first,
-                          struct sora_vae_extent next, struct sora_vae_plan *out_plan)
+/* Elements of the weights that are not packed, at most: matrices, norms and biases. */
+static int64_t block_plain(const struct sora_vae_block *block)
 {
-    struct sora_vae_plan plan = {.activation_bytes = 3 * sora_vae_blocks_region(blocks, next)};
+    int64_t i = block->in, o = block->out;
+    switch (block->kind) {
+    case SORA_VAE_POINT:
+        return block->rows * (i + 1);
+    case SORA_VAE_ATTENTION:
+        return 4 * i * (i + 1) + i;
+    case SORA_VAE_RESNET:
+        return (i != o ? o * (i + 1) : 0) + i + 3 * o;
+    case SORA_VAE_UP:
+    case SORA_VAE_DOWN:
+    case SORA_VAE_CONV:
+    case SORA_VAE_HEAD:
+        break;
+    }
+    return i + 2 * i + o;
+}
+
+void sora_vae_blocks_plan(const struct sora_vae_blocks *blocks,
+                          const struct sora_vae_passes *passes, struct sora_vae_plan *out_plan)
+{
+    struct sora_vae_extent first = passes->first, next = passes->next;
+    struct sora_vae_scratch whole, by_frame;
+    sora_vae_blocks_scratch(blocks, next, false, &whole);
+    sora_vae_blocks_scratch(blocks, next, true, &by_frame);
+    struct sora_vae_plan plan = {.activation_bytes = sora_vae_scratch_size(&whole),
+                                 .activation_bytes_min = sora_vae_scratch_size(&by_frame)};
+    if (plan.activation_bytes_min > plan.activation_bytes)
+        plan.activation_bytes_min = plan.activation_bytes;
     for (int i = 0; i < blocks->count; i++) {
         const struct sora_vae_block *block = &blocks->items[i];
         for (int k = 0; k < 2; k++) {
             struct sora_vae_cache cache = sora_vae_block_cache(block, next, k);
-            plan.cache_bytes +=
-                sora_vae_bytes(cache.frames * cache.height * cache.width * cache.channels);
+            plan.cache_bytes += sora_vae_bytes_of(
+                cache.frames * cache.height * cache.width * cache.channels, passes->element_size);
         }
-        plan.weight_bytes += (size_t)block_packed(block) * sizeof(float);
+        if (block->kind == SORA_VAE_ATTENTION)
+            plan.scratch_bytes = larger(plan.scratch_bytes,
+                                        3 * sora_vae_bytes(next.height * next.width * block->in));
+        plan.weight_bytes += (size_t)block_packed(block) * passes->element_size;
+        plan.plain_weight_bytes += (size_t)block_plain(block) * sizeof(float);
         plan.flops_first += 2 * block_work(block, first, true);
         plan.flops_next += 2 * block_work(block, next, false);
         first = sora_vae_block_extent(block, first, true);

@@ -76,15 +76,34 @@ double sora_vae_blocks_context_work(const struct sora_vae_blocks *blocks,
                                     const struct sora_vae_stage *stages, struct sora_vae_extent in,
                                     int context);
 
-/* Bytes of a f32 tensor of `count` elements with the alignment that coders use. */
+/* Bytes of a f32 tensor of `count` elements with the alignment that coders use; of one with
+ * elements of another size. */
 size_t sora_vae_bytes(int64_t count);
+size_t sora_vae_bytes_of(int64_t count, size_t element_size);
 
-/* The three equal scratch regions of a coder: bytes of each, for a pass that starts with `in`. */
-size_t sora_vae_blocks_region(const struct sora_vae_blocks *blocks, struct sora_vae_extent in);
+/* The scratch of a coder: three equal regions, for a pass that starts with `in`.
+ *
+ * A decoder may run frame by frame from behind its last doubling of the frame rate on (block
+ * `split`): no later block needs more than a frame and its past. What the doubling gave then waits
+ * in a place of its own, and so do the finished frames. */
+struct sora_vae_scratch {
+    size_t region;
+    size_t held, result; /* 0 for whole passes */
+    int split;           /* the last UP that doubles frames; -1 for whole passes */
+};
+/* `by_frame` is without effect where no block doubles the rate. */
+void sora_vae_blocks_scratch(const struct sora_vae_blocks *blocks, struct sora_vae_extent in,
+                             bool by_frame, struct sora_vae_scratch *out_scratch);
+size_t sora_vae_scratch_size(const struct sora_vae_scratch *scratch);
 
-/* `first` and `next`: extents of a shot's first and of a later pass, before the first block.
- * flops_context is left 0. */
-void sora_vae_blocks_plan(const struct sora_vae_blocks *blocks, struct sora_vae_extent first,
-                          struct sora_vae_extent next, struct sora_vae_plan *out_plan);
+/* `first` and `next`: extents of a shot's first and of a later pass, before the first block;
+ * `element_size`: bytes of an element of past frames and packed weights. flops_context is left 0.
+ */
+struct sora_vae_passes {
+    struct sora_vae_extent first, next;
+    size_t element_size;
+};
+void sora_vae_blocks_plan(const struct sora_vae_blocks *blocks,
+                          const struct sora_vae_passes *passes, struct sora_vae_plan *out_plan);
 
 #endif

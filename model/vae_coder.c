@@ -26,7 +26,8 @@ struct sora_vae_coder {
     struct sora_buffer *memory;
     struct past (*pasts)[2];       /* per block */
     struct sora_vae_stage *stages; /* per block */
-    size_t region_offset, region_size;
+    size_t region_offset;          /* the regions, then what is held, then the result */
+    struct sora_vae_scratch scratch;
     int pass;   /* the next one, from the first whose frames are wanted: < 0 is context */
     bool first; /* the next pass is a shot's first */
 };
@@ -59,10 +60,10 @@ static size_t lay_out(struct sora_vae_coder *coder, struct sora_vae_extent exten
             if (!cache.frames)
                 continue;
             const int64_t shape[] = {cache.frames, cache.height, cache.width, cache.channels};
-            struct sora_tensor frames =
-                sora_tensor_make(coder->memory, offset, SORA_DTYPE_F32, 4, shape);
+            enum sora_dtype type = sora_packed_input_type(coder->half->weights[i].convs[k].packed);
+            struct sora_tensor frames = sora_tensor_make(coder->memory, offset, type, 4, shape);
             coder->pasts[i][k].frames = frames;
-            offset += sora_vae_bytes(sora_tensor_count(&frames));
+            offset += sora_vae_bytes_of(sora_tensor_count(&frames), sora_dtype_size(type));
         }
         extent = sora_vae_block_extent(block, extent, false);
     }
@@ -70,7 +71,8 @@ static size_t lay_out(struct sora_vae_coder *coder, struct sora_vae_extent exten
 }
 
 int sora_vae_coder_create(struct sora_device *device, const struct sora_vae_half *half,
-                          struct sora_vae_extent in, struct sora_vae_coder **out_coder)
+                          struct sora_vae_extent in, bool by_frame,
+                          struct sora_vae_coder **out_coder)
 {
     struct sora_vae_coder *coder = calloc(1, sizeof(*coder));
     if (!coder)
@@ -83,9 +85,9 @@ int sora_vae_coder_create(struct sora_device *device, const struct sora_vae_half
     if (!coder->pasts || !coder->stages)
         goto fail;
     coder->region_offset = lay_out(coder, in);
-    coder->region_size = sora_vae_blocks_region(&half->blocks, in);
-    error = sora_buffer_create(device, coder->region_offset + REGIONS * coder->region_size,
-                               &coder->memory);
+    sora_vae_blocks_scratch(&half->blocks, in, by_frame, &coder->scratch);
+    error = sora_buffer_create(
+        device, coder->region_offset + sora_vae_scratch_size(&coder->scratch), &coder->memory);
     if (error)
         goto fail;
     lay_out(coder, in);
@@ -140,9 +142,9 @@ struct sora_stream *sora_vae_coder_stream(const struct sora_vae_coder *coder)
 struct sora_tensor sora_vae_coder_scratch(const struct sora_vae_coder *coder, int region,
                                           enum sora_dtype dtype, int rank, const int64_t *shape)
 {
-    size_t offset = coder->region_offset + (size_t)(region % REGIONS) * coder->region_size;
+    size_t offset = coder->region_offset + (size_t)(region % REGIONS) * coder->scratch.region;
     struct sora_tensor tensor = sora_tensor_make(coder->memory, offset, dtype, rank, shape);
-    SORA_ASSERT(sora_tensor_size(&tensor) <= coder->region_size);
+    SORA_ASSERT(sora_tensor_size(&tensor) <= coder->scratch.region);
     return tensor;
 }
 
@@ -198,7 +200,8 @@ static int remember(const struct step *step, struct past *past, const struct sor
     struct sora_tensor to = sora_tensor_slice(&past->frames, kept, fresh);
     int64_t count = past->count + fresh;
     past->count = (int)(count > capacity ? capacity : count);
-    return sora_op_copy(stream, &from, &to);
+    return from.dtype == to.dtype ? sora_op_copy(stream, &from, &to)
+                                  : sora_op_convert(stream, &from, &to);
 }
 
 /* A convolution with its past, which then takes in the input. STOPPED when no output of this pass
@@ -322,7 +325,7 @@ static int run_attention(const struct step *step, struct flow *flow)
     for (int i = 0; i < 3; i++) {
         qkv[i] = rows_of(&flow->value);
         qkv[i].offset = step->coder->region_offset +
-                        (size_t)((flow->region + 2) % REGIONS) * step->coder->region_size +
+                        (size_t)((flow->region + 2) % REGIONS) * step->coder->scratch.region +
                         (size_t)i * sora_vae_bytes(sora_tensor_count(&flow->value));
     }
     int error = run_norm(step, 0, &flow->value, &inner.value);
@@ -418,8 +421,21 @@ static int run_head(const struct step *step, struct flow *flow)
     return error ? error : run_conv(step, flow);
 }
 
-int sora_vae_coder_run(struct sora_vae_coder *coder, const struct sora_tensor *in,
-                       struct sora_tensor *out_result, int *out_region)
+/* ---- a pass ---- */
+
+static struct step step_make(struct sora_vae_coder *coder, int block, bool first)
+{
+    return (struct step){.coder = coder,
+                         .block = &coder->half->blocks.items[block],
+                         .weights = &coder->half->weights[block],
+                         .pasts = coder->pasts[block],
+                         .stage = &coder->stages[block],
+                         .first = first};
+}
+
+/* Blocks [from,end); `first` keeps UP and DOWN from changing the number of frames. */
+static int run_blocks(struct sora_vae_coder *coder, int from, int end, bool first,
+                      struct flow *flow)
 {
     static int (*const runs[])(const struct step *, struct flow *) = {
         [SORA_VAE_POINT] = run_point,   [SORA_VAE_CONV] = run_conv,
@@ -427,17 +443,61 @@ int sora_vae_coder_run(struct sora_vae_coder *coder, const struct sora_tensor *i
         [SORA_VAE_UP] = run_up,         [SORA_VAE_DOWN] = run_down,
         [SORA_VAE_HEAD] = run_head,
     };
-    struct flow flow = {.value = *in, .region = 0};
     int error = SORA_OK;
-    for (int i = 0; !error && i < coder->half->blocks.count; i++) {
-        const struct step step = {.coder = coder,
-                                  .block = &coder->half->blocks.items[i],
-                                  .weights = &coder->half->weights[i],
-                                  .pasts = coder->pasts[i],
-                                  .stage = &coder->stages[i],
-                                  .first = coder->first};
-        error = runs[step.block->kind](&step, &flow);
+    for (int i = from; !error && i < end; i++) {
+        const struct step step = step_make(coder, i, first);
+        error = runs[step.block->kind](&step, flow);
     }
+    return error;
+}
+
+/* A tensor behind the regions: what the frames are made from, and what they become. */
+static struct sora_tensor tensor_behind(const struct sora_vae_coder *coder, size_t offset,
+                                        const int64_t shape[4])
+{
+    offset += coder->region_offset + REGIONS * coder->scratch.region;
+    return sora_tensor_make(coder->memory, offset, SORA_DTYPE_F32, 4, shape);
+}
+
+/* The blocks from `split` on, whose doubling is done, for one frame after the other. STOPPED is the
+ * same for all frames of a pass. */
+static int run_frames(struct sora_vae_coder *coder, struct flow *flow)
+{
+    int split = coder->scratch.split, end = coder->half->blocks.count;
+    struct sora_tensor held = tensor_behind(coder, 0, flow->value.shape), result = {0};
+    int error = sora_op_copy(coder->stream, &flow->value, &held);
+    for (int64_t t = 0; (!error || error == STOPPED) && t < held.shape[0]; t++) {
+        struct flow frame = {.value = sora_tensor_slice(&held, t, 1)};
+        error = run_blocks(coder, split, end, true, &frame);
+        if (error)
+            continue;
+        const int64_t *s = frame.value.shape;
+        result = tensor_behind(coder, coder->scratch.held,
+                               (const int64_t[]){held.shape[0], s[1], s[2], s[3]});
+        struct sora_tensor place = sora_tensor_slice(&result, t, 1);
+        error = sora_op_copy(coder->stream, &frame.value, &place);
+    }
+    *flow = (struct flow){.value = result};
+    return error;
+}
+
+static int run_pass(struct sora_vae_coder *coder, struct flow *flow)
+{
+    int split = coder->scratch.split;
+    if (split < 0)
+        return run_blocks(coder, 0, coder->half->blocks.count, coder->first, flow);
+    int error = run_blocks(coder, 0, split, coder->first, flow);
+    const struct step doubling = step_make(coder, split, coder->first);
+    if (!error && !coder->first)
+        error = run_double_frames(&doubling, flow);
+    return error ? error : run_frames(coder, flow);
+}
+
+int sora_vae_coder_run(struct sora_vae_coder *coder, const struct sora_tensor *in,
+                       struct sora_tensor *out_result, int *out_region)
+{
+    struct flow flow = {.value = *in, .region = 0};
+    int error = run_pass(coder, &flow);
     if (error && error != STOPPED)
         return error;
     bool context = coder->pass < 0;

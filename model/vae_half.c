@@ -1,10 +1,11 @@
 /* Weights of one half of the VAE: found, checked and packed. */
 #include "model/vae_half.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 struct finder {
-    const struct sora_weights *weights;
+    struct sora_weights *weights;
     const struct sora_vae_block *block;
     struct sora_fault *fault;
 };
@@ -16,33 +17,35 @@ struct pair_spec {
     int64_t shape[5]; /* outputs first */
 };
 
-static int find_pair(const struct finder *finder, const struct pair_spec *spec,
-                     struct sora_tensor *out_weight, struct sora_tensor *out_bias)
-{
-    const char *name = finder->block->name, *point = spec->layer[0] ? "." : "";
-    int error = sora_weights_get(finder->weights, spec->rank, spec->shape, out_weight,
-                                 finder->fault, "%s%s%s.weight", name, point, spec->layer);
-    if (error)
-        return error;
-    return sora_weights_get(finder->weights, 1, spec->shape, out_bias, finder->fault, "%s%s%s.bias",
-                            name, point, spec->layer);
-}
-
 static int find_conv(const struct finder *finder, const struct pair_spec *spec,
                      struct sora_vae_conv *out_conv)
 {
-    return find_pair(finder, spec, &out_conv->weight, &out_conv->bias);
+    const char *name = finder->block->name, *point = spec->layer[0] ? "." : "";
+    int error = sora_weights_get(finder->weights, spec->rank, spec->shape, &out_conv->weight,
+                                 finder->fault, "%s%s%s.weight", name, point, spec->layer);
+    if (error)
+        return error;
+    return sora_weights_get(finder->weights, 1, spec->shape, &out_conv->bias, finder->fault,
+                            "%s%s%s.bias", name, point, spec->layer);
 }
 
 /* A 1x1 (rank 4) or 1x1x1 (rank 5) convolution as a matrix of its first `keep` rows. */
 static int find_matrix(const struct finder *finder, const struct pair_spec *spec, int64_t keep,
                        struct sora_vae_matrix *out_matrix)
 {
-    struct sora_tensor weight, bias;
-    int error = find_pair(finder, spec, &weight, &bias);
+    char name[sizeof(finder->block->name) + 64];
+    const char *point = spec->layer[0] ? "." : "";
+    snprintf(name, sizeof(name), "%s%s%s.weight", finder->block->name, point, spec->layer);
+    const struct sora_weight_ask ask = {name, spec->rank, spec->shape, SORA_WEIGHTS_OPERAND};
+    struct sora_weight found;
+    struct sora_tensor bias;
+    int error = sora_weights_take(finder->weights, &ask, &found, finder->fault);
+    if (!error)
+        error = sora_weights_get(finder->weights, 1, spec->shape, &bias, finder->fault,
+                                 "%s%s%s.bias", finder->block->name, point, spec->layer);
     if (error)
         return error;
-    weight = sora_tensor_reshape(&weight, 2, spec->shape);
+    struct sora_tensor weight = sora_tensor_reshape(&found.tensor, 2, spec->shape);
     out_matrix->weight = sora_tensor_slice(&weight, 0, keep);
     out_matrix->bias = sora_tensor_slice(&bias, 0, keep);
     return SORA_OK;
@@ -133,13 +136,14 @@ static int find_block(const struct finder *finder, struct sora_vae_block_weights
 }
 
 int sora_vae_half_init(struct sora_vae_half *half, struct sora_vae_blocks *blocks,
-                       const struct sora_weights *weights, struct sora_fault *fault)
+                       struct sora_weights *weights, struct sora_fault *fault)
 {
-    *half = (struct sora_vae_half){.blocks = *blocks};
+    *half = (struct sora_vae_half){.blocks = *blocks, .stored = weights};
     *blocks = (struct sora_vae_blocks){0};
     half->weights = calloc((size_t)half->blocks.count, sizeof(*half->weights));
     if (!half->weights)
         return sora_fault_set(fault, SORA_E_MEMORY, "VAE: out of memory for its layer list");
+    sora_weights_check_only(weights, true);
     for (int i = 0; i < half->blocks.count; i++) {
         const struct finder finder = {weights, &half->blocks.items[i], fault};
         int error = find_block(&finder, &half->weights[i]);
@@ -149,31 +153,54 @@ int sora_vae_half_init(struct sora_vae_half *half, struct sora_vae_blocks *block
     return SORA_OK;
 }
 
-void sora_vae_half_fini(struct sora_vae_half *half)
+void sora_vae_half_unpack(struct sora_vae_half *half)
 {
     for (int i = 0; half->weights && i < half->blocks.count; i++) {
         for (int k = 0; k < 2; k++)
             sora_packed_destroy(&half->weights[i].convs[k].packed);
     }
+    half->packed = false;
+}
+
+void sora_vae_half_fini(struct sora_vae_half *half)
+{
+    sora_vae_half_unpack(half);
     free(half->weights);
     sora_vae_blocks_fini(&half->blocks);
     *half = (struct sora_vae_half){0};
 }
 
+/* Stored weights in place were found when the model opened; others come now. */
+static int pack_block(struct sora_vae_half *half, int index, struct sora_device *device,
+                      struct sora_fault *fault)
+{
+    const struct finder finder = {half->stored, &half->blocks.items[index], fault};
+    struct sora_vae_block_weights *weights = &half->weights[index];
+    int error = find_block(&finder, weights);
+    for (int k = 0; !error && k < 2; k++) {
+        struct sora_vae_conv *conv = &weights->convs[k];
+        if (!sora_tensor_present(&conv->weight))
+            continue;
+        error = sora_packed_create(device, &conv->weight, &conv->packed);
+        if (error)
+            return sora_fault_set(fault, error, "VAE: packing the weights of %s failed: %s",
+                                  finder.block->name, sora_error_text(error));
+        sora_weights_drop(half->stored, &conv->weight);
+    }
+    return error;
+}
+
 int sora_vae_half_pack(struct sora_vae_half *half, struct sora_device *device,
                        struct sora_fault *fault)
 {
-    for (int i = 0; !half->packed && i < half->blocks.count; i++) {
-        for (int k = 0; k < 2; k++) {
-            struct sora_vae_conv *conv = &half->weights[i].convs[k];
-            if (conv->packed || !sora_tensor_present(&conv->weight))
-                continue;
-            int error = sora_packed_create(device, &conv->weight, &conv->packed);
-            if (error)
-                return sora_fault_set(fault, error, "VAE: packing the weights of %s failed: %s",
-                                      half->blocks.items[i].name, sora_error_text(error));
-        }
-    }
-    half->packed = true;
-    return SORA_OK;
+    int error = SORA_OK;
+    sora_weights_check_only(half->stored, false);
+    for (int i = 0; !half->packed && !error && i < half->blocks.count; i++)
+        error = pack_block(half, i, device, fault);
+    sora_weights_settle(half->stored);
+    if (error)
+        sora_vae_half_unpack(half);
+    else
+        half->packed = true;
+    return error;
 }

@@ -31,6 +31,7 @@ struct sora_vae_block_weights {
 
 struct sora_vae_half {
     struct sora_vae_blocks blocks;
+    struct sora_weights *stored;            /* borrowed */
     struct sora_vae_block_weights *weights; /* owned, one per block */
     bool packed;
 };
@@ -38,11 +39,15 @@ struct sora_vae_half {
 /* Takes `blocks` (emptied) and finds the tensors of each block. Errors: those of sora_weights_get,
  * MEMORY. fini accepts a zeroed or half-built half. */
 int sora_vae_half_init(struct sora_vae_half *half, struct sora_vae_blocks *blocks,
-                       const struct sora_weights *weights, struct sora_fault *fault);
+                       struct sora_weights *weights, struct sora_fault *fault);
 void sora_vae_half_fini(struct sora_vae_half *half);
 
-/* Packs what is not packed yet. Errors: MEMORY, DEVICE. */
+/* Packs what is not packed yet. Where the device copies weights this brings them there, and takes
+ * the stored form of a convolution away once it is packed. Errors: MEMORY, DEVICE; nothing is
+ * packed then. */
 int sora_vae_half_pack(struct sora_vae_half *half, struct sora_device *device,
                        struct sora_fault *fault);
+/* Destroys what pack made. */
+void sora_vae_half_unpack(struct sora_vae_half *half);
 
 #endif

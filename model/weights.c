@@ -1,5 +1,8 @@
-/* Weights on a device: one imported buffer per file, views by name, and private copies of the rare
- * tensors that a file holds at an odd place. */
+/*
+ * Weights on a device: files in place where the device reads host memory, else a buffer per tensor
+ * that was asked for. Rounding and quantising run on the device, so the stored form of one tensor
+ * at a time is there as well.
+ */
 #include "model/checkpoint.h"
 
 #include "model/json_text.h"
@@ -10,104 +13,40 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* A realigned tensor; all-zero for those that are used in place. */
-struct weight_copy {
-    struct sora_buffer *buffer;
-    void *memory; /* the buffer may read it in place */
+/* One entry on the device; all-zero for those that are used in place or are not there. */
+struct held {
+    struct sora_buffer *buffer, *scales;
+    void *memory; /* realigned: the buffer may read it in place */
+    enum sora_dtype dtype;
 };
 
 struct sora_weights {
     const struct sora_checkpoint *checkpoint;
     struct sora_device *device;
-    struct sora_buffer **buffers; /* per file */
-    size_t *skips;                /* per file: bytes at its start that are not in the buffer */
-    struct weight_copy *copies;   /* per entry */
+    struct sora_stream *stream; /* for rounding; made when first needed */
+    struct sora_buffer **files; /* per file, where they are used in place */
+    struct held *held;          /* per entry */
+    enum sora_dtype product_type;
+    bool in_place, is_check;
 };
-
-/* Bytes from the start of the entry's buffer. */
-static size_t entry_offset(const struct sora_weights *weights,
-                           const struct sora_checkpoint_entry *entry)
-{
-    struct sora_checkpoint_file file = sora_checkpoint_file(weights->checkpoint, entry->file);
-    return (size_t)((const char *)entry->data - (const char *)file.data) -
-           weights->skips[entry->file];
-}
-
-/* Tensors lie behind a head of any length. A device that copies the file gets it from there on that
- * the first tensor is aligned, and with it all whose sizes are round: its loads are wider then. */
-static void align_files(struct sora_weights *weights)
-{
-    const size_t alignment = 64;
-    struct sora_device_caps caps;
-    sora_device_caps(weights->device, &caps);
-    if (caps.host_memory)
-        return;
-    for (int i = 0; i < sora_checkpoint_file_count(weights->checkpoint); i++)
-        weights->skips[i] = sora_checkpoint_file(weights->checkpoint, i).size;
-    for (int i = 0; i < sora_checkpoint_count(weights->checkpoint); i++) {
-        const struct sora_checkpoint_entry *entry = sora_checkpoint_at(weights->checkpoint, i);
-        struct sora_checkpoint_file file = sora_checkpoint_file(weights->checkpoint, entry->file);
-        size_t begin = (size_t)((const char *)entry->data - (const char *)file.data);
-        if (begin < weights->skips[entry->file])
-            weights->skips[entry->file] = begin;
-    }
-    for (int i = 0; i < sora_checkpoint_file_count(weights->checkpoint); i++) {
-        bool has_tensors = weights->skips[i] < sora_checkpoint_file(weights->checkpoint, i).size;
-        weights->skips[i] = has_tensors ? weights->skips[i] % alignment : 0;
-    }
-}
 
 static bool dtype_is_weight(enum sora_dtype dtype)
 {
     return dtype == SORA_DTYPE_F32 || dtype == SORA_DTYPE_F16 || dtype == SORA_DTYPE_BF16;
 }
 
+/* ---- making and ending ---- */
+
 static int import_files(struct sora_weights *weights, struct sora_fault *fault)
 {
     for (int i = 0; i < sora_checkpoint_file_count(weights->checkpoint); i++) {
         struct sora_checkpoint_file file = sora_checkpoint_file(weights->checkpoint, i);
-        size_t skip = weights->skips[i];
-        int rc = sora_buffer_import(weights->device, (const char *)file.data + skip,
-                                    file.size - skip, &weights->buffers[i]);
+        int rc = sora_buffer_import(weights->device, file.data, file.size, &weights->files[i]);
         if (rc)
             return sora_fault_set(fault, rc, "%s: %zu bytes do not go onto the device: %s",
                                   sora_path_tail(file.path), file.size, sora_error_text(rc));
     }
     return SORA_OK;
-}
-
-static int copy_entry(struct sora_weights *weights, int index, struct sora_fault *fault)
-{
-    const struct sora_checkpoint_entry *entry = sora_checkpoint_at(weights->checkpoint, index);
-    if (!dtype_is_weight(entry->dtype) || entry->size == 0 ||
-        entry_offset(weights, entry) % sora_dtype_size(entry->dtype) == 0)
-        return SORA_OK;
-    struct weight_copy *copy = &weights->copies[index];
-    copy->memory = malloc(entry->size);
-    if (!copy->memory)
-        return sora_fault_set(fault, SORA_E_MEMORY, "tensor %s: no memory to realign %zu bytes",
-                              entry->name, entry->size);
-    memcpy(copy->memory, entry->data, entry->size);
-    int rc = sora_buffer_import(weights->device, copy->memory, entry->size, &copy->buffer);
-    return rc ? sora_fault_set(fault, rc, "tensor %s: %zu bytes do not go onto the device: %s",
-                               entry->name, entry->size, sora_error_text(rc))
-              : SORA_OK;
-}
-
-static int weights_fill(struct sora_weights *weights, struct sora_fault *fault)
-{
-    size_t count = (size_t)sora_checkpoint_count(weights->checkpoint);
-    size_t file_count = (size_t)sora_checkpoint_file_count(weights->checkpoint);
-    weights->buffers = calloc(file_count, sizeof(struct sora_buffer *));
-    weights->copies = calloc(count + 1, sizeof(*weights->copies));
-    weights->skips = calloc(file_count, sizeof(*weights->skips));
-    if (!weights->buffers || !weights->copies || !weights->skips)
-        return sora_fault_set(fault, SORA_E_MEMORY, "weights: out of memory");
-    align_files(weights);
-    int rc = import_files(weights, fault);
-    for (int i = 0; !rc && i < (int)count; i++)
-        rc = copy_entry(weights, i, fault);
-    return rc;
 }
 
 int sora_weights_create(const struct sora_checkpoint *checkpoint, struct sora_device *device,
@@ -116,9 +55,20 @@ int sora_weights_create(const struct sora_checkpoint *checkpoint, struct sora_de
     struct sora_weights *weights = calloc(1, sizeof(*weights));
     if (!weights)
         return sora_fault_set(fault, SORA_E_MEMORY, "weights: out of memory");
+    struct sora_device_caps caps;
+    sora_device_caps(device, &caps);
     weights->checkpoint = checkpoint;
     weights->device = device;
-    int rc = weights_fill(weights, fault);
+    weights->in_place = caps.host_memory;
+    weights->product_type = caps.product_type;
+    weights->files =
+        calloc((size_t)sora_checkpoint_file_count(checkpoint), sizeof(struct sora_buffer *));
+    weights->held = calloc((size_t)sora_checkpoint_count(checkpoint) + 1, sizeof(*weights->held));
+    int rc = SORA_OK;
+    if (!weights->files || !weights->held)
+        rc = sora_fault_set(fault, SORA_E_MEMORY, "weights: out of memory");
+    if (!rc && weights->in_place)
+        rc = import_files(weights, fault);
     if (rc) {
         sora_weights_destroy(&weights);
         return rc;
@@ -127,67 +77,218 @@ int sora_weights_create(const struct sora_checkpoint *checkpoint, struct sora_de
     return SORA_OK;
 }
 
+static void held_drop(struct held *held)
+{
+    sora_buffer_destroy(&held->buffer);
+    sora_buffer_destroy(&held->scales);
+    free(held->memory);
+    *held = (struct held){0};
+}
+
+static void drop_all(struct sora_weights *weights)
+{
+    for (int i = 0; weights->held && i < sora_checkpoint_count(weights->checkpoint); i++)
+        held_drop(&weights->held[i]);
+    sora_stream_destroy(&weights->stream);
+}
+
 void sora_weights_destroy(struct sora_weights **weights)
 {
     if (!weights || !*weights)
         return;
-    const struct sora_checkpoint *checkpoint = (*weights)->checkpoint;
-    for (int i = 0; (*weights)->copies && i < sora_checkpoint_count(checkpoint); i++) {
-        sora_buffer_destroy(&(*weights)->copies[i].buffer);
-        free((*weights)->copies[i].memory);
-    }
-    for (int i = 0; (*weights)->buffers && i < sora_checkpoint_file_count(checkpoint); i++)
-        sora_buffer_destroy(&(*weights)->buffers[i]);
-    free((*weights)->copies);
-    free((*weights)->buffers);
-    free((*weights)->skips);
+    drop_all(*weights);
+    for (int i = 0; (*weights)->files && i < sora_checkpoint_file_count((*weights)->checkpoint);
+         i++)
+        sora_buffer_destroy(&(*weights)->files[i]);
+    free((*weights)->held);
+    free((*weights)->files);
     free(*weights);
     *weights = NULL;
 }
 
-/* What asked for the tensor, for messages. */
-struct weight_request {
-    const char *name;
-    int rank;
-    const int64_t *shape;
-};
+bool sora_weights_are_copies(const struct sora_weights *weights)
+{
+    return !weights->in_place;
+}
 
-static int check_request(const struct sora_weights *weights,
-                         const struct sora_checkpoint_entry *entry,
-                         const struct weight_request *request, struct sora_fault *fault)
+void sora_weights_check_only(struct sora_weights *weights, bool on)
+{
+    weights->is_check = on && !weights->in_place;
+}
+
+void sora_weights_settle(struct sora_weights *weights)
+{
+    sora_stream_destroy(&weights->stream);
+}
+
+void sora_weights_drop(struct sora_weights *weights, const struct sora_tensor *tensor)
+{
+    for (int i = 0; !weights->in_place && i < sora_checkpoint_count(weights->checkpoint); i++) {
+        if (weights->held[i].buffer && weights->held[i].buffer == tensor->buffer)
+            held_drop(&weights->held[i]);
+    }
+}
+
+void sora_weights_unload(struct sora_weights *weights)
+{
+    if (!weights->in_place)
+        drop_all(weights);
+}
+
+uint64_t sora_weights_held(const struct sora_weights *weights)
+{
+    uint64_t bytes = 0;
+    for (int i = 0; !weights->in_place && i < sora_checkpoint_count(weights->checkpoint); i++) {
+        bytes += weights->held[i].buffer ? sora_buffer_size(weights->held[i].buffer) : 0;
+        bytes += weights->held[i].scales ? sora_buffer_size(weights->held[i].scales) : 0;
+    }
+    return bytes;
+}
+
+/* ---- one tensor onto the device ---- */
+
+static int held_import(struct sora_weights *weights, const struct sora_checkpoint_entry *entry,
+                       struct held *held)
+{
+    int rc = sora_buffer_import(weights->device, held->memory ? held->memory : entry->data,
+                                entry->size, &held->buffer);
+    held->dtype = entry->dtype;
+    return rc;
+}
+
+/* A file used in place holds the tensor at an odd address. */
+static int held_realign(struct sora_weights *weights, const struct sora_checkpoint_entry *entry,
+                        struct held *held)
+{
+    held->memory = malloc(entry->size);
+    if (!held->memory)
+        return SORA_E_MEMORY;
+    memcpy(held->memory, entry->data, entry->size);
+    return held_import(weights, entry, held);
+}
+
+/* Another form of `stored`, made on the device. */
+static int held_convert(struct sora_weights *weights, const struct sora_tensor *stored,
+                        bool quantised, struct held *held)
+{
+    struct sora_weight to;
+    int rc = weights->stream ? SORA_OK : sora_stream_create(weights->device, &weights->stream);
+    held->dtype = quantised ? SORA_DTYPE_I8 : weights->product_type;
+    if (!rc)
+        rc = sora_tensor_create(weights->device, held->dtype, stored->rank, stored->shape,
+                                &held->buffer, &to.tensor);
+    if (!rc && quantised)
+        rc = sora_tensor_create(weights->device, SORA_DTYPE_F32, 1, stored->shape, &held->scales,
+                                &to.scale);
+    if (!rc && quantised)
+        rc = sora_op_quantize(weights->stream, stored, &to.tensor, &to.scale);
+    else if (!rc)
+        rc = sora_op_convert(weights->stream, stored, &to.tensor);
+    return rc ? rc : sora_stream_wait(weights->stream);
+}
+
+static bool wants_int8(const struct sora_weight_ask *ask)
+{
+    return ask->form == SORA_WEIGHTS_INT8 && ask->rank == 2 && ask->shape[1] % 8 == 0;
+}
+
+/* The tensor where its file has it; present only for files in place that are aligned. */
+static struct sora_tensor in_file(const struct sora_weights *weights,
+                                  const struct sora_checkpoint_entry *entry)
+{
+    struct sora_checkpoint_file file = sora_checkpoint_file(weights->checkpoint, entry->file);
+    size_t offset = (size_t)((const char *)entry->data - (const char *)file.data);
+    bool aligned = offset % sora_dtype_size(entry->dtype) == 0;
+    return sora_tensor_make(aligned ? weights->files[entry->file] : NULL, offset, entry->dtype,
+                            entry->rank, entry->shape);
+}
+
+/* Brings a tensor to the device in the form that is asked for. */
+static int held_make(struct sora_weights *weights, const struct sora_checkpoint_entry *entry,
+                     const struct sora_weight_ask *ask, struct held *held)
+{
+    bool quantised = wants_int8(ask);
+    bool rounded = ask->form != SORA_WEIGHTS_STORED && entry->dtype == SORA_DTYPE_F32 &&
+                   weights->product_type != SORA_DTYPE_F32;
+    struct held stored = {0};
+    struct sora_tensor view = in_file(weights, entry);
+    int rc = SORA_OK;
+    if (!view.buffer) {
+        rc = weights->in_place ? held_realign(weights, entry, &stored)
+                               : held_import(weights, entry, &stored);
+        view.buffer = stored.buffer;
+        view.offset = 0;
+    }
+    if (!rc && (quantised || rounded))
+        rc = held_convert(weights, &view, quantised, held);
+    else if (!rc) {
+        *held = stored;
+        stored = (struct held){0};
+    }
+    held_drop(&stored);
+    if (rc)
+        held_drop(held);
+    return rc;
+}
+
+/* ---- asking ---- */
+
+static int check_ask(const struct sora_weights *weights, const struct sora_checkpoint_entry *entry,
+                     const struct sora_weight_ask *ask, struct sora_fault *fault)
 {
     char expected[SORA_SHAPE_TEXT_SIZE], found[SORA_SHAPE_TEXT_SIZE];
-    sora_shape_text(request->rank, request->shape, expected, sizeof(expected));
+    sora_shape_text(ask->rank, ask->shape, expected, sizeof(expected));
     if (!entry) {
         struct sora_checkpoint_file first = sora_checkpoint_file(weights->checkpoint, 0);
         return sora_fault_set(fault, SORA_E_NOT_FOUND, "%s: missing tensor %s, expected shape %s",
-                              sora_path_tail(first.path), request->name, expected);
+                              sora_path_tail(first.path), ask->name, expected);
     }
     const char *path = sora_path_tail(sora_checkpoint_file(weights->checkpoint, entry->file).path);
-    if (entry->rank != request->rank ||
-        memcmp(entry->shape, request->shape, (size_t)entry->rank * sizeof(int64_t)) != 0)
+    if (entry->rank != ask->rank ||
+        memcmp(entry->shape, ask->shape, (size_t)entry->rank * sizeof(int64_t)) != 0)
         return sora_fault_set(
-            fault, SORA_E_FORMAT, "%s: tensor %s has shape %s, expected %s", path, request->name,
+            fault, SORA_E_FORMAT, "%s: tensor %s has shape %s, expected %s", path, ask->name,
             sora_shape_text(entry->rank, entry->shape, found, sizeof(found)), expected);
     if (!dtype_is_weight(entry->dtype))
         return sora_fault_set(fault, SORA_E_UNSUPPORTED,
                               "%s: tensor %s has type %s; this build computes with F32, F16, BF16",
-                              path, request->name, entry->type_name);
+                              path, ask->name, entry->type_name);
     return SORA_OK;
 }
 
 /* The wanted shape has no zero dimension, so neither has the entry's. */
-static struct sora_tensor weights_view(const struct sora_weights *weights,
-                                       const struct sora_checkpoint_entry *entry)
+static void make_views(const struct sora_weights *weights,
+                       const struct sora_checkpoint_entry *entry, const struct held *held,
+                       struct sora_weight *out_weight)
 {
-    ptrdiff_t index = entry - sora_checkpoint_at(weights->checkpoint, 0);
-    struct sora_buffer *copy = weights->copies[index].buffer;
-    return sora_tensor_make(copy ? copy : weights->buffers[entry->file],
-                            copy ? 0 : entry_offset(weights, entry), entry->dtype, entry->rank,
-                            entry->shape);
+    *out_weight = (struct sora_weight){.tensor = in_file(weights, entry)};
+    if (!held->buffer)
+        return;
+    out_weight->tensor = sora_tensor_make(held->buffer, 0, held->dtype, entry->rank, entry->shape);
+    if (held->scales)
+        out_weight->scale = sora_tensor_make(held->scales, 0, SORA_DTYPE_F32, 1, entry->shape);
 }
 
-int sora_weights_get(const struct sora_weights *weights, int rank, const int64_t *shape,
+int sora_weights_take(struct sora_weights *weights, const struct sora_weight_ask *ask,
+                      struct sora_weight *out_weight, struct sora_fault *fault)
+{
+    const struct sora_checkpoint_entry *entry =
+        sora_checkpoint_find(weights->checkpoint, ask->name);
+    int rc = check_ask(weights, entry, ask, fault);
+    if (rc)
+        return rc;
+    struct held *held = &weights->held[entry - sora_checkpoint_at(weights->checkpoint, 0)];
+    bool in_place = in_file(weights, entry).buffer && !wants_int8(ask);
+    if (!held->buffer && !weights->is_check && !in_place)
+        rc = held_make(weights, entry, ask, held);
+    if (rc)
+        return sora_fault_set(fault, rc, "tensor %s: %zu bytes do not go onto the device: %s",
+                              entry->name, entry->size, sora_error_text(rc));
+    make_views(weights, entry, held, out_weight);
+    return SORA_OK;
+}
+
+int sora_weights_get(struct sora_weights *weights, int rank, const int64_t *shape,
                      struct sora_tensor *out_tensor, struct sora_fault *fault, const char *name,
                      ...)
 {
@@ -196,11 +297,10 @@ int sora_weights_get(const struct sora_weights *weights, int rank, const int64_t
     va_start(arguments, name);
     vsnprintf(text, sizeof(text), name, arguments);
     va_end(arguments);
-    const struct sora_checkpoint_entry *entry = sora_checkpoint_find(weights->checkpoint, text);
-    struct weight_request request = {.name = text, .rank = rank, .shape = shape};
-    int rc = check_request(weights, entry, &request, fault);
-    if (rc)
-        return rc;
-    *out_tensor = weights_view(weights, entry);
-    return SORA_OK;
+    const struct sora_weight_ask ask = {.name = text, .rank = rank, .shape = shape};
+    struct sora_weight weight;
+    int rc = sora_weights_take(weights, &ask, &weight, fault);
+    if (!rc)
+        *out_tensor = weight.tensor;
+    return rc;
 }

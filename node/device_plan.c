@@ -3,17 +3,15 @@
 
 #include "hip/gpu/launch_plan.h"
 #include "model/bundle.h"
-#include "model/transformer.h"
-#include "model/vae.h"
+#include "model/text_encoder.h"
 #include "model/vae_config.h"
 
-#include <dirent.h>
 #include <stdio.h>
-#include <string.h>
-#include <sys/stat.h>
+#include <unistd.h>
 
 #define PATH_SIZE 4352
 #define TEXT_KEYS_MAX 513 /* 512 rows and one for all padding */
+#define STATE_COPIES 8    /* of a latent, at most: the solver's and one for each window over it */
 #define FFN_ROWS_MAX 2048 /* of one product of the feed-forward part (model/transformer_plan.c) */
 
 struct configs {
@@ -21,25 +19,6 @@ struct configs {
     struct sora_transformer_config transformer;
     struct sora_vae_config vae;
 };
-
-/* Bytes of the weight files of a part; 0 when it has none. */
-static uint64_t part_bytes(const struct sora_bundle *bundle, const char *part)
-{
-    char folder[PATH_SIZE], path[PATH_SIZE + 300];
-    sora_bundle_path(bundle, part, folder, sizeof(folder));
-    DIR *dir = opendir(folder);
-    uint64_t bytes = 0;
-    for (struct dirent *entry; dir && (entry = readdir(dir));) {
-        struct stat status;
-        const char *end = strrchr(entry->d_name, '.');
-        snprintf(path, sizeof(path), "%s/%s", folder, entry->d_name);
-        if (end && strcmp(end, ".safetensors") == 0 && stat(path, &status) == 0)
-            bytes += (uint64_t)status.st_size;
-    }
-    if (dir)
-        closedir(dir);
-    return bytes;
-}
 
 static int read_configs(const char *model, struct configs *configs, struct sora_fault *fault)
 {
@@ -51,17 +30,6 @@ static int read_configs(const char *model, struct configs *configs, struct sora_
     error = sora_transformer_config_read(path, &configs->transformer, fault);
     sora_bundle_path(&configs->bundle, "vae", path, sizeof(path));
     return error ? error : sora_vae_config_read(path, &configs->vae, fault);
-}
-
-/* Where the weights are not here yet: counted from the configuration, at 2 bytes each. */
-static uint64_t transformer_bytes(const struct configs *configs)
-{
-    uint64_t bytes = part_bytes(&configs->bundle, "transformer");
-    const struct sora_transformer_config *c = &configs->transformer;
-    uint64_t d = (uint64_t)c->heads * (uint64_t)c->head_size, f = (uint64_t)c->ffn_width;
-    uint64_t block = 8 * d * d + 2 * d * f + 20 * d + f;
-    uint64_t edges = 8 * d * d + ((uint64_t)c->freq_width + (uint64_t)c->text_width) * d;
-    return bytes ? bytes : 2 * ((uint64_t)c->layers * block + edges);
 }
 
 /* The greatest pass that rounds operands: queries, keys and values of all heads, or a product's
@@ -94,42 +62,107 @@ static int sizes_check(const struct sora_device_plan_ask *ask, const struct conf
     return 0;
 }
 
+static uint64_t contexts_bytes(const struct sora_transformer_config *c)
+{
+    return 2 * 2 * (uint64_t)c->layers * TEXT_KEYS_MAX * (uint64_t)c->heads *
+           (uint64_t)c->head_size * sizeof(float);
+}
+
+static uint64_t larger(uint64_t a, uint64_t b)
+{
+    return a > b ? a : b;
+}
+
+/* What f32 operands of products are rounded to. */
+static enum sora_dtype operand_type(enum sora_gpu_precision precision)
+{
+    return precision == SORA_GPU_F32   ? SORA_DTYPE_F32
+           : precision == SORA_GPU_F16 ? SORA_DTYPE_F16
+                                       : SORA_DTYPE_BF16;
+}
+
+int sora_device_plan_shard_make(const struct sora_device_plan_shard *shard,
+                                struct sora_device_plan *out_plan, struct sora_fault *fault)
+{
+    const struct sora_transformer_config *c = shard->transformer;
+    enum sora_dtype type = operand_type(shard->precision);
+    struct sora_vae_plan vae;
+    size_t activations =
+        sora_transformer_config_activation_size(c, shard->window, shard->height, shard->width);
+    if (activations == SIZE_MAX)
+        return sora_fault_set(fault, SORA_E_LIMIT,
+                              "latents of %dx%d are more than a forward pass takes", shard->width,
+                              shard->height);
+    int error =
+        sora_vae_config_decoder_plan(shard->vae, shard->height, shard->width, type, &vae, fault);
+    if (error)
+        return error;
+    int64_t tokens = (int64_t)shard->window / c->patch_t * (shard->height / c->patch_h) *
+                     (shard->width / c->patch_w);
+    struct sora_device_plan plan = {
+        .latents = shard->latents,
+        .window_latents = shard->window,
+        .transformer =
+            sora_transformer_config_weight_size(c, type, shard->precision == SORA_GPU_INT8),
+        .contexts = contexts_bytes(c),
+        .latent_state = STATE_COPIES * sizeof(float) * (uint64_t)c->in_channels *
+                        (uint64_t)shard->latents * (uint64_t)shard->height * (uint64_t)shard->width,
+        .activations = activations,
+        .scratch = scratch_bytes(c, tokens, shard->precision),
+        .vae = vae.weight_bytes + vae.plain_weight_bytes,
+        .decoding = vae.cache_bytes + vae.activation_bytes + vae.scratch_bytes,
+        .decoding_min = vae.cache_bytes + vae.activation_bytes_min + vae.scratch_bytes,
+    };
+    plan.sampling_peak =
+        plan.transformer + plan.contexts + plan.latent_state + plan.activations + plan.scratch;
+    plan.decoding_peak = plan.latent_state + plan.vae + plan.decoding;
+    plan.decoding_peak_min = plan.latent_state + plan.vae + plan.decoding_min;
+    *out_plan = plan;
+    return 0;
+}
+
+/* A model whose text encoder is not here is planned without. */
+static int plan_texts(const struct configs *configs, enum sora_gpu_precision precision,
+                      struct sora_device_plan *plan, struct sora_fault *fault)
+{
+    char path[PATH_SIZE], file[PATH_SIZE + 16];
+    struct sora_text_encoder_plan text;
+    sora_bundle_path(&configs->bundle, "text_encoder", path, sizeof(path));
+    snprintf(file, sizeof(file), "%s/config.json", path);
+    if (access(file, R_OK))
+        return 0;
+    int error = sora_text_encoder_plan_read(path, operand_type(precision), &text, fault);
+    if (error)
+        return error;
+    plan->text_encoder = text.weights;
+    plan->text_block = text.layer;
+    plan->text_activations = text.activations;
+    plan->text_peak = text.weights + text.activations;
+    plan->text_peak_min = text.layer + text.activations;
+    return 0;
+}
+
 static int plan_fill(const struct sora_device_plan_ask *ask, const struct configs *configs,
                      struct sora_device_plan *plan, struct sora_fault *fault)
 {
-    const struct sora_transformer_config *c = &configs->transformer;
-    int height = ask->height / configs->vae.spatial_factor;
-    int width = ask->width / configs->vae.spatial_factor;
-    struct sora_vae_plan vae;
+    int factor = configs->vae.temporal_factor;
+    int latents = ask->frames == 1 ? 1 : (ask->frames - 2 + factor) / factor + 1;
+    int window = (int)configs->bundle.window_latents;
+    const struct sora_device_plan_shard shard = {
+        .transformer = &configs->transformer,
+        .vae = &configs->vae,
+        .height = ask->height / configs->vae.spatial_factor,
+        .width = ask->width / configs->vae.spatial_factor,
+        .latents = latents < 3 * window ? latents : 3 * window,
+        .window = latents < window ? latents : window,
+        .precision = ask->precision,
+    };
+    int error = sora_device_plan_shard_make(&shard, plan, fault);
+    if (!error)
+        error = plan_texts(configs, ask->precision, plan, fault);
+    plan->latents = latents;
     snprintf(plan->model, sizeof(plan->model), "%s", configs->bundle.name);
-    plan->latents = (ask->frames - 2 + configs->vae.temporal_factor) / configs->vae.temporal_factor;
-    plan->latents = ask->frames == 1 ? 1 : plan->latents + 1;
-    plan->window_latents = plan->latents < configs->bundle.window_latents
-                               ? plan->latents
-                               : (int)configs->bundle.window_latents;
-    size_t activations =
-        sora_transformer_config_activation_size(c, plan->window_latents, height, width);
-    if (activations == SIZE_MAX)
-        return sora_fault_set(fault, SORA_E_LIMIT, "%dx%d is more than a forward pass takes",
-                              ask->width, ask->height);
-    int error = sora_vae_config_decoder_plan(&configs->vae, height, width, &vae, fault);
-    if (error)
-        return error;
-    int64_t tokens =
-        (int64_t)plan->window_latents / c->patch_t * (height / c->patch_h) * (width / c->patch_w);
-    bool is_half = ask->precision != SORA_GPU_F32;
-    plan->activations = activations;
-    plan->scratch = scratch_bytes(c, tokens, ask->precision);
-    plan->contexts = 2 * 2 * (uint64_t)c->layers * TEXT_KEYS_MAX * (uint64_t)c->heads *
-                     (uint64_t)c->head_size * sizeof(float);
-    plan->transformer = transformer_bytes(configs);
-    plan->vae = part_bytes(&configs->bundle, "vae") + vae.weight_bytes / (is_half ? 2 : 1);
-    plan->decoding = vae.cache_bytes + vae.activation_bytes;
-    plan->text_encoder = part_bytes(&configs->bundle, "text_encoder");
-    plan->sampling_peak = plan->transformer + plan->contexts + plan->activations + plan->scratch;
-    plan->decoding_peak = plan->sampling_peak + plan->vae + plan->decoding;
-    plan->text_peak = plan->transformer + plan->text_encoder;
-    return 0;
+    return error;
 }
 
 int sora_device_plan_make(const struct sora_device_plan_ask *ask, struct sora_device_plan *out_plan,
@@ -150,5 +183,5 @@ int sora_device_plan_make(const struct sora_device_plan_ask *ask, struct sora_de
 
 uint64_t sora_device_plan_needed(const struct sora_device_plan *plan)
 {
-    return plan->sampling_peak > plan->decoding_peak ? plan->sampling_peak : plan->decoding_peak;
+    return larger(plan->sampling_peak, larger(plan->decoding_peak_min, plan->text_peak_min));
 }

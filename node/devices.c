@@ -29,7 +29,7 @@ struct options {
 static const struct sora_setting option_rows[] = {
     ROW("plan", SORA_SETTING_STRING, plan, NULL, "MODEL SIZE FRAMES",
         "what a model takes on a card, for example: --plan models/wan 832x480 81"),
-    ROW("precision", SORA_SETTING_CHOICE, precision, "bf16|f16|f32", NULL,
+    ROW("precision", SORA_SETTING_CHOICE, precision, "bf16|f16|f32|int8", NULL,
         "of products on a card, for --plan; default bf16"),
     ROW("json", SORA_SETTING_FLAG, json, NULL, NULL, "print JSON"),
     ROW("frames", SORA_SETTING_FLAG, frames, NULL, NULL, "for sorad: the cards over descriptor 3"),
@@ -191,23 +191,42 @@ struct plan_row {
     const char *key, *text;
     uint64_t bytes;
 };
-#define PLAN_ROWS 10
+#define PLAN_ROWS 16
 
 static void plan_rows(const struct sora_device_plan *plan, struct plan_row rows[PLAN_ROWS])
 {
     const struct plan_row all[PLAN_ROWS] = {
         {"transformer", "transformer weights", plan->transformer},
         {"contexts", "keys and values of the texts", plan->contexts},
+        {"latent_state", "latents and the solver's state", plan->latent_state},
         {"activations", "activations of one window", plan->activations},
         {"scratch", "rounded operands", plan->scratch},
         {"sampling_peak", "= sampling", plan->sampling_peak},
         {"vae", "VAE weights", plan->vae},
         {"decoding", "a decoder", plan->decoding},
-        {"decoding_peak", "= decoding, with sampling's", plan->decoding_peak},
+        {"decoding_min", "a decoder, frame by frame", plan->decoding_min},
+        {"decoding_peak", "= decoding", plan->decoding_peak},
+        {"decoding_peak_min", "= decoding, frame by frame", plan->decoding_peak_min},
         {"text_encoder", "text encoder weights", plan->text_encoder},
-        {"text_peak", "= texts, with the transformer", plan->text_peak},
+        {"text_block", "one block of it", plan->text_block},
+        {"text_activations", "activations of a text", plan->text_activations},
+        {"text_peak", "= texts", plan->text_peak},
+        {"text_peak_min", "= texts, block by block", plan->text_peak_min},
     };
     memcpy(rows, all, sizeof(all));
+}
+
+static const char *plan_verdict(const struct sora_device_plan *plan, uint64_t memory_free)
+{
+    uint64_t room = memory_free > DRIVER_BYTES ? memory_free - DRIVER_BYTES : 0;
+    bool texts = plan->text_peak <= room, decoding = plan->decoding_peak <= room;
+    if (sora_device_plan_needed(plan) > room)
+        return "does not fit";
+    if (texts && decoding)
+        return "fits";
+    return texts      ? "fits, decoding frame by frame"
+           : decoding ? "fits, texts block by block"
+                      : "fits, texts block by block, decoding frame by frame";
 }
 
 static void print_plan(const struct sora_device_plan_ask *ask, const struct sora_device_plan *plan,
@@ -224,11 +243,7 @@ static void print_plan(const struct sora_device_plan_ask *ask, const struct sora
            (double)needed / MEBIBYTE, (double)DRIVER_BYTES / MEBIBYTE);
     for (int i = 0; i < machine->cards.count; i++) {
         const struct sora_gpu_card *card = &machine->cards.cards[i];
-        const char *texts = plan->text_peak + DRIVER_BYTES <= card->memory_free
-                                ? "texts on the card"
-                                : "texts on the CPU";
-        printf("gpu%d   %s: %s, %s\n", i, card->name,
-               needed <= card->memory_free ? "fits" : "does not fit", texts);
+        printf("gpu%d   %s: %s\n", i, card->name, plan_verdict(plan, card->memory_free));
     }
 }
 

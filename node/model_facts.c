@@ -62,7 +62,7 @@ static int decode_bytes(const struct sora_bundle *bundle, const struct sora_vae_
     width = width < 1 ? 1 : width;
     height = height < 1 ? 1 : height;
     struct sora_vae_plan plan;
-    int error = sora_vae_config_decoder_plan(vae, height, width, &plan, fault);
+    int error = sora_vae_config_decoder_plan(vae, height, width, SORA_DTYPE_F32, &plan, fault);
     double pixels = (double)width * height * vae->spatial_factor * vae->spatial_factor;
     double bytes = error ? 0 : ((double)plan.cache_bytes + (double)plan.activation_bytes) / pixels;
     if (!error)

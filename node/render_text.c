@@ -53,6 +53,11 @@ void sora_render_text_encoder_close(struct sora_render_text_encoder **encoder)
     *encoder = NULL;
 }
 
+uint64_t sora_render_text_encoder_room(const struct sora_render_text_encoder *encoder)
+{
+    return sora_text_encoder_room(encoder->encoder);
+}
+
 int sora_render_text_encoder_rows(struct sora_render_text_encoder *encoder, const char *text,
                                   size_t size, struct sora_text_rows *out_rows,
                                   struct sora_fault *fault)

@@ -25,6 +25,8 @@ int sora_render_text_encoder_open(const struct sora_bundle *bundle, struct sora_
                                   struct sora_render_text_encoder **out_encoder,
                                   struct sora_fault *fault);
 void sora_render_text_encoder_close(struct sora_render_text_encoder **encoder);
+/* Bytes that a card should have free for it; it goes with less, slower. */
+uint64_t sora_render_text_encoder_room(const struct sora_render_text_encoder *encoder);
 /* `size` bytes of UTF-8. Errors: FORMAT, LIMIT, NUMERIC, MEMORY, DEVICE. */
 int sora_render_text_encoder_rows(struct sora_render_text_encoder *encoder, const char *text,
                                   size_t size, struct sora_text_rows *out_rows,

@@ -139,7 +139,6 @@ static void dispatch(struct sora_serve *serve, const struct sora_frame *frame)
         sora_serve_work_destroy(&serve->work);
         serve->is_void = true;
     }
-    serve->is_device_lost = error == SORA_E_DEVICE;
     answer_failed(serve, frame->kind, error, &fault);
 }
 
@@ -162,8 +161,9 @@ static const struct sora_setting option_rows[] = {
     ROW("threads", SORA_SETTING_INT, threads, 0, 256, "N", "CPU threads; 0 or absent: all"),
     ROW("memory", SORA_SETTING_INT, memory, 0, 9007199254740991.0, "BYTES",
         "private memory at most, of a card its own; 0 or absent: no limit"),
-    {"precision", 0, SORA_SETTING_CHOICE, offsetof(struct options, precision), 0, 0, "bf16|f16|f32",
-     NULL, "of products on a card; default bf16", true},
+    {"precision", 0, SORA_SETTING_CHOICE, offsetof(struct options, precision), 0, 0,
+     "bf16|f16|f32|int8", NULL,
+     "of products on a card; int8: of weights, with products in bf16; default bf16", true},
     ROW("cache", SORA_SETTING_STRING, cache, 1, SORA_FILE_PATH_SIZE, "DIR",
         "a folder that keeps kernels compiled for a card; default none"),
     ROW("read", SORA_SETTING_STRING, read, 1, SORA_FILE_PATH_SIZE, "DIR",
@@ -309,9 +309,6 @@ static int begin(const struct options *options, struct folders *folders, struct 
 static int serve_frames(struct sora_serve *serve, struct sora_fault *fault)
 {
     while (!serve->is_parent_gone) {
-        if (serve->is_device_lost)
-            return sora_fault_set(fault, SORA_E_DEVICE, "the card is lost; a new process looks for "
-                                                        "it again");
         struct sora_frame frame;
         int rc = sora_child_self_receive(&frame, fault);
         if (rc <= 0)

@@ -137,6 +137,20 @@ static int check_present(const struct decoding *decoding, struct sora_fault *fau
     return 0;
 }
 
+static int create_decoder(struct decoding *decoding, struct sora_fault *fault)
+{
+    struct sora_serve *serve = decoding->serve;
+    const struct sora_serve_shard *asked = &serve->work->asked;
+    int error = sora_vae_decoder_create(serve->model.vae, asked->height, asked->width,
+                                        &decoding->decoder, fault);
+    if (error == SORA_E_MEMORY && sora_serve_more_for_decoding(serve)) {
+        *fault = (struct sora_fault){0};
+        error = sora_vae_decoder_create(serve->model.vae, asked->height, asked->width,
+                                        &decoding->decoder, fault);
+    }
+    return sora_serve_memory_fault(serve, "decoding", error, fault);
+}
+
 static int begin_decoding(struct decoding *decoding, struct sora_fault *fault)
 {
     struct sora_serve *serve = decoding->serve;
@@ -150,8 +164,7 @@ static int begin_decoding(struct decoding *decoding, struct sora_fault *fault)
     decoding->rgb = malloc(decoding->frame_size * (size_t)decoding->factor);
     if (!decoding->rgb)
         return sora_fault_set(fault, SORA_E_MEMORY, "out of memory for decoded frames");
-    int error = sora_vae_decoder_create(serve->model.vae, serve->work->asked.height,
-                                        serve->work->asked.width, &decoding->decoder, fault);
+    int error = create_decoder(decoding, fault);
     if (!error)
         sora_vae_decoder_begin(decoding->decoder, decoding->asked.context_first,
                                decoding->asked.owned.first);

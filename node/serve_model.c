@@ -96,20 +96,36 @@ int sora_serve_open(struct sora_serve *serve, const struct sora_frame *frame,
     return 0;
 }
 
-/* A card that has no room for the text encoder beside the transformer leaves texts to the CPU,
- * which reads the weights in place. */
 static int open_encoder(struct sora_serve *serve, struct sora_fault *fault)
 {
     struct sora_serve_model *model = &serve->model;
-    struct sora_fault first = {0};
     struct sora_device *device = serve->text_device ? serve->text_device : serve->device;
-    int error = sora_render_text_encoder_open(&model->bundle, device, &model->encoder, &first);
-    if (error == SORA_E_MEMORY && sora_gpu_device_card(device)) {
+    int error = sora_render_text_encoder_open(&model->bundle, device, &model->encoder, fault);
+    if (!error && device == serve->device)
+        sora_serve_room_for_texts(serve, sora_render_text_encoder_room(model->encoder));
+    return error;
+}
+
+static int encode(struct sora_serve *serve, const char *text, size_t size,
+                  struct sora_text_rows *rows, struct sora_fault *fault)
+{
+    struct sora_serve_model *model = &serve->model;
+    int error = model->encoder ? 0 : open_encoder(serve, fault);
+    return error ? error : sora_render_text_encoder_rows(model->encoder, text, size, rows, fault);
+}
+
+/* A card that has no room for a block of the text encoder leaves texts to the CPU, which reads the
+ * weights in place. */
+static int encode_somewhere(struct sora_serve *serve, const char *text, size_t size,
+                            struct sora_text_rows *rows, struct sora_fault *fault)
+{
+    struct sora_fault first = {0};
+    int error = encode(serve, text, size, rows, &first);
+    if (error == SORA_E_MEMORY && !serve->text_device && sora_gpu_device_card(serve->device)) {
         sora_log(SORA_LOG_WARN, "texts are encoded on the CPU reason=%s", first.text);
+        sora_render_text_encoder_close(&serve->model.encoder);
         error = sora_cpu_device_create(NULL, &serve->text_device, fault);
-        return error ? error
-                     : sora_render_text_encoder_open(&model->bundle, serve->text_device,
-                                                     &model->encoder, fault);
+        return error ? error : encode(serve, text, size, rows, fault);
     }
     return error ? sora_fault_set(fault, error, "%s", first.text) : 0;
 }
@@ -118,17 +134,11 @@ int sora_serve_text(struct sora_serve *serve, const struct sora_frame *frame,
                     struct sora_fault *fault)
 {
     const struct sora_serve_number *number = frame->head;
-    struct sora_serve_model *model = &serve->model;
-    if (!model->folder[0])
+    if (!serve->model.folder[0])
         return sora_fault_set(fault, SORA_E_INVALID, "a text needs an open model");
-    int error = 0;
-    if (!model->encoder)
-        error = open_encoder(serve, fault);
     struct sora_text_rows rows = {0};
     const char *text = frame->payload_size ? frame->payload : "";
-    if (!error)
-        error =
-            sora_render_text_encoder_rows(model->encoder, text, frame->payload_size, &rows, fault);
+    int error = encode_somewhere(serve, text, frame->payload_size, &rows, fault);
     if (error)
         return error;
     const struct sora_serve_rows head = {number->value, rows.count, rows.width};

@@ -53,7 +53,6 @@ struct sora_serve {
     struct sora_serve_work *work; /* NULL: no shard is open */
     bool is_void;                 /* a command of the shard failed: the rest is passed over */
     bool is_parent_gone;
-    bool is_device_lost; /* nothing works on it any more: the process ends, and another begins */
 };
 
 typedef int (*sora_serve_function)(struct sora_serve *serve, const struct sora_frame *frame,
@@ -76,6 +75,21 @@ int sora_serve_text(struct sora_serve *serve, const struct sora_frame *frame,
                     struct sora_fault *fault);
 int sora_serve_schedule(struct sora_serve *serve, const struct sora_frame *frame,
                         struct sora_fault *fault);
+
+/* node/serve_memory.c: what a shard needs, and room on a card for the phase that begins.
+ *
+ * check refuses a shard that does not fit before anything is taken. Before a phase, and once more
+ * after it found no memory, what only other phases need leaves the card: `more` is false when
+ * nothing could leave. memory_fault turns MEMORY on a card into a line that says what was needed,
+ * what there is and what to do; other errors stay as they are. */
+int sora_serve_check_memory(struct sora_serve *serve, const struct sora_serve_shard *asked,
+                            struct sora_fault *fault);
+void sora_serve_room_for_texts(struct sora_serve *serve, uint64_t need);
+void sora_serve_room_for_sampling(struct sora_serve *serve);
+bool sora_serve_more_for_sampling(struct sora_serve *serve);
+bool sora_serve_more_for_decoding(struct sora_serve *serve);
+int sora_serve_memory_fault(const struct sora_serve *serve, const char *phase, int error,
+                            struct sora_fault *fault);
 
 /* node/serve_shard.c */
 void sora_serve_work_destroy(struct sora_serve_work **work);

@@ -91,40 +91,7 @@ static int check_size(const struct sora_serve_model *model, const struct sora_se
     return 0;
 }
 
-/* Refuses what does not fit before anything is taken; see check_memory in node/render.c. */
-static int check_memory(const struct sora_serve *serve, const struct sora_serve_shard *asked,
-                        struct sora_fault *fault)
-{
-    const struct sora_timeline_params *timeline = &asked->timeline;
-    int window = timeline->latent_count < timeline->window_latents ? timeline->latent_count
-                                                                   : timeline->window_latents;
-    struct sora_vae_plan decode;
-    int error =
-        sora_vae_decoder_plan(serve->model.vae, asked->height, asked->width, &decode, fault);
-    if (error)
-        return error;
-    struct sora_device_caps caps;
-    sora_device_caps(serve->device, &caps);
-    double held = asked->owned.end - asked->owned.first + 2 * window;
-    double latents = 8.0 * sizeof(float) * asked->channels * asked->height * asked->width * held;
-    double passes = (double)sora_transformer_activation_size(serve->model.transformer, window,
-                                                             asked->height, asked->width);
-    double decoding =
-        (double)decode.cache_bytes + (double)decode.activation_bytes + (double)decode.weight_bytes;
-    double need = latents + (passes > decoding ? passes : decoding);
-    uint64_t room = caps.memory_free;
-    if (serve->memory_max && serve->memory_max < room)
-        room = serve->memory_max;
-    if (need <= (double)room)
-        return 0;
-    return sora_fault_set(fault, SORA_E_LIMIT,
-                          "latents [%d,%d) of %dx%d need %.1f GB of memory, %.1f GB are free; a "
-                          "shorter shard or a smaller video may fit",
-                          asked->owned.first, asked->owned.end, asked->width, asked->height,
-                          need / 1e9, (double)room / 1e9);
-}
-
-static int check_asked(const struct sora_serve *serve, const struct sora_serve_shard *asked,
+static int check_asked(struct sora_serve *serve, const struct sora_serve_shard *asked,
                        struct sora_fault *fault)
 {
     if (!serve->model.folder[0])
@@ -139,7 +106,7 @@ static int check_asked(const struct sora_serve *serve, const struct sora_serve_s
         error = check_size(&serve->model, asked, fault);
     if (!error && asked->shot < 0)
         error = sora_fault_set(fault, SORA_E_INVALID, "shot %d is negative", asked->shot);
-    return error ? error : check_memory(serve, asked, fault);
+    return error ? error : sora_serve_check_memory(serve, asked, fault);
 }
 
 /* Lays out the rows of all texts and takes the copy. */
@@ -267,6 +234,25 @@ static int choose_text(struct sora_serve *serve, int32_t step, int32_t window,
     return error;
 }
 
+static int predict_once(struct sora_serve *serve, const struct sora_serve_span *span,
+                        struct sora_fault *fault)
+{
+    int error = choose_text(serve, span->step, span->window, fault);
+    return error ? error : sora_sampler_predict(serve->work->sampler, span->window, fault);
+}
+
+static int predict(struct sora_serve *serve, const struct sora_serve_span *span,
+                   struct sora_fault *fault)
+{
+    sora_serve_room_for_sampling(serve);
+    int error = predict_once(serve, span, fault);
+    if (error == SORA_E_MEMORY && sora_serve_more_for_sampling(serve)) {
+        *fault = (struct sora_fault){0};
+        error = predict_once(serve, span, fault);
+    }
+    return sora_serve_memory_fault(serve, "sampling", error, fault);
+}
+
 int sora_serve_run(struct sora_serve *serve, const struct sora_frame *frame,
                    struct sora_fault *fault)
 {
@@ -279,9 +265,7 @@ int sora_serve_run(struct sora_serve *serve, const struct sora_frame *frame,
                                        span.window < INT32_MAX ? span.window + 1 : span.window,
                                        sora_sampler_windows(work->sampler), fault);
     if (!error)
-        error = choose_text(serve, span.step, span.window, fault);
-    if (!error)
-        error = sora_sampler_predict(work->sampler, span.window, fault);
+        error = predict(serve, &span, fault);
     if (error)
         return error;
     span.microseconds = (sora_clock_now() - start) / 1000;

@@ -157,7 +157,7 @@ static void wrong_values_name_the_way_out(void **state)
         {"--devices=gpu16", "gpu0 to gpu15"},
         {"--devices=cpu", "gpu0 to gpu15"},
         {"--devices=gpu0:threads=2", "gpu0 has no threads"},
-        {"--devices=gpu0:precision=f8", "bf16, f16 or f32"},
+        {"--devices=gpu0:precision=f8", "bf16, f16, f32 or int8"},
         {"--devices=cpu0:precision=bf16", "a CPU computes in f32"},
         {"--hours=9-17", "19:00-08:00"},
         {"--hours=29:00-08:00", "19:00-08:00"},

@@ -1,6 +1,6 @@
 /*
- * Memory plans: published sizes of Wan from their configurations alone, and a model of
- * tests/goldens against what the backend then really takes on the emulator.
+ * Memory plans: published sizes of Wan from their configurations alone. test_gpu_memory compares
+ * plans with what the backend then takes.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -9,8 +9,6 @@
 
 #include <cmocka.h>
 
-#include "hip/gpu/emulated.h"
-#include "model/transformer.h"
 #include "node/device_plan.h"
 #include "node/model_facts.h"
 #include "tests/unit/scratch.h"
@@ -20,7 +18,6 @@
 #include <sys/stat.h>
 
 #define GIB (1024.0 * 1024.0 * 1024.0)
-#define MODEL SORA_SOURCE_DIR "/tests/goldens/models/d_mini"
 
 static void put(const char *folder, const char *name, const char *text)
 {
@@ -77,14 +74,17 @@ static void test_wan_small(void **state)
     assert_int_equal(plan.window_latents, 21);
     /* 1.3 billion weights of two bytes. */
     assert_true((double)plan.transformer > 2.5e9 && (double)plan.transformer < 2.9e9);
-    assert_true((double)plan.sampling_peak < 7.5 * GIB); /* a card of 8 GB */
-    assert_true((double)sora_device_plan_needed(&plan) < 11.5 * GIB);
+    /* A card of 8 GB, half a GiB of which is its driver's, with whole passes. */
+    assert_true((double)sora_device_plan_needed(&plan) < 7.5e9);
+    assert_true((double)plan.decoding_peak < 7.5e9);
     print_message("Wan 1.3B, 81 x 480x832: %.1f GiB\n",
                   (double)sora_device_plan_needed(&plan) / GIB);
     /* A longer video takes no more: windows. */
     struct sora_device_plan longer = plan_of(scratch_path("wan"), 832, 480, 1441, SORA_GPU_BF16);
     assert_int_equal(longer.latents, 361);
-    assert_int_equal(sora_device_plan_needed(&longer), sora_device_plan_needed(&plan));
+    struct sora_device_plan longest = plan_of(scratch_path("wan"), 832, 480, 9999, SORA_GPU_BF16);
+    assert_int_equal(sora_device_plan_needed(&longer), sora_device_plan_needed(&longest));
+    assert_true((double)sora_device_plan_needed(&longer) < 7.5e9);
     plan = plan_of(scratch_path("wan"), 832, 480, 1, SORA_GPU_F32);
     assert_int_equal(plan.latents, 1);
     assert_int_equal(plan.scratch, 0);
@@ -99,6 +99,10 @@ static void test_wan_large(void **state)
     assert_true((double)sora_device_plan_needed(&plan) > 24 * GIB);
     print_message("Wan 14B, 81 x 480x832: %.1f GiB\n",
                   (double)sora_device_plan_needed(&plan) / GIB);
+    plan = plan_of(scratch_path("wan"), 832, 480, 81, SORA_GPU_INT8);
+    assert_true((double)plan.transformer > 14e9 && (double)plan.transformer < 15.5e9);
+    assert_true((double)sora_device_plan_needed(&plan) < 23.5e9); /* a card of 24 GB */
+    print_message("the same in int8: %.1f GiB\n", (double)sora_device_plan_needed(&plan) / GIB);
 }
 
 static void test_sizes_that_do_not_fit(void **state)
@@ -119,27 +123,6 @@ static void test_sizes_that_do_not_fit(void **state)
     const struct sora_device_plan_ask ask = {.model = "/nonexistent", .frames = 1};
     assert_int_equal(sora_device_plan_make(&ask, &(struct sora_device_plan){0}, NULL),
                      SORA_E_NOT_FOUND);
-}
-
-/* The weights and activations that a forward takes, up to small buffers. */
-static void test_plan_and_truth(void **state)
-{
-    (void)state;
-    struct sora_device_plan plan = plan_of(MODEL, 256, 128, 17, SORA_GPU_BF16);
-    const struct sora_gpu_params params = {.vendor = SORA_GPU_EMULATOR};
-    struct sora_device *device = NULL;
-    struct sora_transformer *transformer = NULL;
-    struct sora_emulated_counts before, after;
-    assert_int_equal(sora_gpu_device_create(&params, &device, NULL), 0);
-    sora_emulated_count(&before);
-    assert_int_equal(sora_transformer_open(MODEL "/transformer", device, &transformer, NULL), 0);
-    sora_emulated_count(&after);
-    double opened = (double)(after.live_bytes - before.live_bytes);
-    assert_true(opened >= (double)plan.transformer && opened < 1.3 * (double)plan.transformer);
-    assert_int_equal(sora_transformer_activation_size(transformer, plan.window_latents, 8, 16),
-                     plan.activations);
-    sora_transformer_destroy(&transformer);
-    sora_device_destroy(&device);
 }
 
 /* What the home of a farm counts from a model's facts is what the card's plan says, or a little
@@ -182,7 +165,6 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_wan_large, scratch_setup, scratch_teardown),
         cmocka_unit_test_setup_teardown(test_sizes_that_do_not_fit, scratch_setup,
                                         scratch_teardown),
-        cmocka_unit_test(test_plan_and_truth),
         cmocka_unit_test(test_the_farm_counts_the_same),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,7 +1,7 @@
 /*
  * The model through the whole GPU backend on the emulator, against the reference values of the
- * diffusers library: transformer forward relative L2 <= 1e-5 with products in f32 and <= 2e-2 in 16
- * bits; the VAE's decoder against the plain CPU, 1e-5 and 4e-2.
+ * diffusers library: transformer forward relative L2 <= 1e-5 with products in f32, <= 2e-2 in 16
+ * bits and <= 1e-2 with weights of int8; the VAE's decoder against the plain CPU, 1e-5 and 4e-2.
  */
 #include "tests/unit/transformer_bench.h"
 
@@ -14,6 +14,8 @@
 
 #define EXACT_TOLERANCE 1e-5
 #define HALF_TOLERANCE 2e-2
+#define INT8_TOLERANCE                                                                             \
+    3e-2 /* the blocks' matrices as int8 with a scale per row, products in bf16 */
 #define DECODE_TOLERANCE 4e-2 /* some 40 convolutions one after the other, with random weights */
 
 static struct sora_device *emulated(int kind, enum sora_gpu_precision precision)
@@ -27,6 +29,13 @@ static struct sora_device *emulated(int kind, enum sora_gpu_precision precision)
     return device;
 }
 
+static double forward_tolerance(enum sora_gpu_precision precision)
+{
+    return precision == SORA_GPU_F32    ? EXACT_TOLERANCE
+           : precision == SORA_GPU_INT8 ? INT8_TOLERANCE
+                                        : HALF_TOLERANCE;
+}
+
 static void forward_test(const char *model, int kind, enum sora_gpu_precision precision)
 {
     char dir[256];
@@ -37,7 +46,7 @@ static void forward_test(const char *model, int kind, enum sora_gpu_precision pr
     sora_device_caps(bench.device, &caps);
     double error = golden_error(&bench, model, 0);
     print_message("%s on %s: relative L2 %.2e\n", model, caps.device_class, error);
-    assert_true(error <= (precision == SORA_GPU_F32 ? EXACT_TOLERANCE : HALF_TOLERANCE));
+    assert_true(error <= forward_tolerance(precision));
     bench_close(&bench);
 }
 
@@ -59,6 +68,14 @@ static void test_forward_f32(void **state)
     (void)state;
     for (int kind = 0; kind < SORA_EMULATOR_MODULES; kind++)
         forward_test(models[kind % MODELS], kind, SORA_GPU_F32);
+}
+
+/* Matrices of the blocks as int8: two kinds with matrix units and one without. */
+static void test_forward_int8(void **state)
+{
+    (void)state;
+    for (int i = 0; i < MODELS; i++)
+        forward_test(models[i], i == 2 ? 4 : i, SORA_GPU_INT8);
 }
 
 /* Weights reach the card aligned, whatever the length of their file's head. */
@@ -160,6 +177,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_forward_f32, scratch_setup, scratch_teardown),
         cmocka_unit_test_setup_teardown(test_forward_bf16, scratch_setup, scratch_teardown),
+        cmocka_unit_test_setup_teardown(test_forward_int8, scratch_setup, scratch_teardown),
         cmocka_unit_test(test_weights_are_aligned),
         cmocka_unit_test(test_decode),
     };
