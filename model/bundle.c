@@ -98,6 +98,22 @@ static char *last_part(const char *path)
     return strndup(path + start, end - start);
 }
 
+/* The folder's name; in a hub's cache, models--ORG--NAME/snapshots/REVISION, it is NAME. */
+static char *name_of(const char *path)
+{
+    static const char snapshots[] = "/snapshots/";
+    const char *mark = strstr(path, snapshots), *start = mark;
+    while (start && start > path && start[-1] != '/')
+        start--;
+    if (!start || strncmp(start, "models--", 8) != 0 || strchr(mark + strlen(snapshots), '/'))
+        return last_part(path);
+    for (const char *at = start; at + 1 < mark; at++) {
+        if (at[0] == '-' && at[1] == '-')
+            start = at + 2;
+    }
+    return strndup(start, (size_t)(mark - start));
+}
+
 static int fill_gaps(struct sora_bundle *bundle, struct sora_fault *fault)
 {
     if (bundle->window_latents == SORA_SETTING_INT_UNSET)
@@ -121,7 +137,7 @@ static int fill_gaps(struct sora_bundle *bundle, struct sora_fault *fault)
     if (isnan(bundle->noise_share))
         bundle->noise_share = SORA_NOISE_AMPLITUDE;
     if (!bundle->name)
-        bundle->name = last_part(bundle->directory);
+        bundle->name = name_of(bundle->directory);
     if (!bundle->negative)
         bundle->negative = strdup("");
     if (!bundle->name || !bundle->negative)

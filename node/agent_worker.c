@@ -6,6 +6,7 @@
 
 #include "base/log.h"
 #include "hip/gpu/gpu.h"
+#include "node/model_folder.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -102,18 +103,26 @@ static void add_read(struct agent_device *device, const char *path)
         device->read_paths[device->read_count++] = copy;
 }
 
+/* With what its links lead to. */
+static void add_model(struct agent_device *device, const char *path)
+{
+    char reach[SORA_FILE_PATH_SIZE];
+    bool found = sora_model_folder_reach(path, reach, NULL) == SORA_OK;
+    add_read(device, found && is_below(path, reach) ? reach : path);
+}
+
 /* Models that are here and the complete blobs. */
 static void fill_reads(struct agent_device *device)
 {
     struct sora_agent *agent = device->agent;
     add_read(device, agent->objects);
     if (device->wanted)
-        add_read(device, device->wanted);
+        add_model(device, device->wanted);
     int count = sora_model_store_count(agent->params.models);
     for (int i = 0; i < count; i++) {
         struct sora_model_entry entry;
         sora_model_store_at(agent->params.models, i, &entry);
-        add_read(device, entry.path);
+        add_model(device, entry.path);
     }
 }
 

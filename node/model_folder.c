@@ -1,4 +1,7 @@
-/* Walking a model's folder with descriptors, so that no name is followed out of it. */
+/*
+ * Walking a model's folder with descriptors, so that no name is followed out of it but links that
+ * may be (model_folder.h), and those by their real path.
+ */
 #include "node/model_folder.h"
 
 #include "base/files.h"
@@ -8,6 +11,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -32,11 +36,39 @@ static bool is_model_file(const char *name)
     return false;
 }
 
+/* ---- links ---- */
+
+/* Cuts the last part off; where it begins. */
+static const char *cut_last(char *path)
+{
+    char *slash = strrchr(path, '/');
+    if (!slash || slash == path)
+        return "";
+    *slash = '\0';
+    return slash + 1;
+}
+
+int sora_model_folder_reach(const char *path, char out_path[SORA_FILE_PATH_SIZE],
+                            struct sora_fault *fault)
+{
+    char real[PATH_MAX], repository[PATH_MAX];
+    if (!realpath(path, real))
+        return sora_file_fault(fault, errno, "read", path);
+    memcpy(repository, real, sizeof(repository));
+    cut_last(repository); /* the revision */
+    bool snapshot = strcmp(cut_last(repository), "snapshots") == 0;
+    const char *name = strrchr(repository, '/');
+    snapshot = snapshot && name && strncmp(name, "/models--", 9) == 0;
+    snprintf(out_path, SORA_FILE_PATH_SIZE, "%s", snapshot ? repository : real);
+    return SORA_OK;
+}
+
 /* ---- scanning ---- */
 
 struct scan {
     const char *root;
-    struct sora_digest_cache *cache;
+    char reach[SORA_FILE_PATH_SIZE]; /* links may lead below it */
+    struct sora_digest_cache *cache; /* NULL: links are checked, no file is read */
     struct sora_model_file files[SORA_MODEL_FILES_MAX]; /* paths owned */
     size_t count;
     struct sora_fault *fault;
@@ -44,15 +76,15 @@ struct scan {
 
 static int scan_folder(struct scan *scan, int fd, const char *inside, int depth);
 
-static int add_file(struct scan *scan, const char *inside)
+/* `path` is where it really is. */
+static int add_file(struct scan *scan, const char *inside, const char *path)
 {
+    if (!scan->cache)
+        return SORA_OK;
     if (scan->count == SORA_MODEL_FILES_MAX)
         return sora_fault_set(scan->fault, SORA_E_LIMIT,
                               "%s has more than %d files; is it a model's folder?", scan->root,
                               SORA_MODEL_FILES_MAX);
-    char path[SORA_FILE_PATH_SIZE];
-    if (snprintf(path, sizeof(path), "%s/%s", scan->root, inside) >= (int)sizeof(path))
-        return sora_fault_set(scan->fault, SORA_E_LIMIT, "the path of %s is too long", inside);
     struct sora_blob blob;
     int rc = sora_digest_cache_get(scan->cache, path, &blob, scan->fault);
     if (rc)
@@ -65,6 +97,31 @@ static int add_file(struct scan *scan, const char *inside)
     file->size = blob.size;
     scan->count++;
     return SORA_OK;
+}
+
+static int refuse_link(struct scan *scan, const char *path, const char *what)
+{
+    return sora_fault_set(scan->fault, SORA_E_INVALID,
+                          "%s is a symbolic link %s; put the file itself there (cp -rL makes a "
+                          "copy of a folder without links)",
+                          path, what);
+}
+
+static int add_link(struct scan *scan, const char *inside, const char *path)
+{
+    char real[PATH_MAX];
+    struct stat status;
+    size_t length = strlen(scan->reach);
+    bool leads = realpath(path, real) && stat(real, &status) == 0;
+    if (leads && S_ISDIR(status.st_mode))
+        return refuse_link(scan, path, "to a folder");
+    if (!is_model_file(inside))
+        return SORA_OK;
+    if (!leads)
+        return refuse_link(scan, path, "that leads nowhere");
+    if (strncmp(real, scan->reach, length) != 0 || real[length] != '/')
+        return refuse_link(scan, path, "that leads out of the model's folder");
+    return S_ISREG(status.st_mode) ? add_file(scan, inside, real) : SORA_OK;
 }
 
 static int add_folder(struct scan *scan, int parent, const char *name, const char *inside,
@@ -92,14 +149,14 @@ static int add_entry(struct scan *scan, int fd, const char *folder, const char *
     if (length >= (int)sizeof(inside))
         return sora_fault_set(scan->fault, SORA_E_LIMIT, "%s/%s/%s: names have at most %d bytes",
                               scan->root, folder, name, NAME_SIZE - 1);
-    if (S_ISLNK(status.st_mode))
-        return sora_fault_set(scan->fault, SORA_E_INVALID,
-                              "%s/%s is a symbolic link; put the file itself there (cp -rL makes a "
-                              "copy of a folder without links)",
-                              scan->root, inside);
     if (S_ISDIR(status.st_mode))
         return add_folder(scan, fd, name, inside, depth);
-    return S_ISREG(status.st_mode) ? add_file(scan, inside) : SORA_OK;
+    char path[SORA_FILE_PATH_SIZE];
+    if (snprintf(path, sizeof(path), "%s/%s", scan->root, inside) >= (int)sizeof(path))
+        return sora_fault_set(scan->fault, SORA_E_LIMIT, "the path of %s is too long", inside);
+    if (S_ISLNK(status.st_mode))
+        return add_link(scan, inside, path);
+    return S_ISREG(status.st_mode) ? add_file(scan, inside, path) : SORA_OK;
 }
 
 /* Takes `fd`. */
@@ -147,13 +204,23 @@ int sora_model_folder_scan(const char *path, struct sora_digest_cache *cache,
     scan->cache = cache;
     scan->fault = fault;
     int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    int rc = fd < 0 ? sora_file_fault(fault, errno, "read", path) : scan_folder(scan, fd, "", 0);
+    int rc = fd < 0 ? sora_file_fault(fault, errno, "read", path)
+                    : sora_model_folder_reach(path, scan->reach, fault);
     if (rc == SORA_OK)
+        rc = scan_folder(scan, fd, "", 0);
+    else if (fd >= 0)
+        close(fd);
+    if (rc == SORA_OK && manifest)
         rc = pack(scan, manifest);
     for (size_t i = 0; i < scan->count; i++)
         free((char *)(uintptr_t)scan->files[i].path);
     free(scan);
     return rc;
+}
+
+int sora_model_folder_check_links(const char *path, struct sora_fault *fault)
+{
+    return sora_model_folder_scan(path, NULL, NULL, fault);
 }
 
 /* ---- checking ---- */

@@ -107,11 +107,11 @@ static int lend_files(struct sora_model_store *store, const struct model *model,
     const Farm__ModelManifest *manifest = (const Farm__ModelManifest *)model->manifest->any;
     for (size_t i = 0; i < manifest->n_files; i++) {
         const Farm__ModelFile *file = manifest->files[i];
-        char path[SORA_FILE_PATH_SIZE + 260];
+        char path[SORA_FILE_PATH_SIZE + 260], real[PATH_MAX];
         snprintf(path, sizeof(path), "%s/%s", model->path, file->path);
         struct sora_blob blob = {.size = file->size};
         memcpy(blob.digest.bytes, file->digest.data, sizeof(blob.digest.bytes));
-        int rc = sora_blob_store_lend(store->blobs, &blob, path);
+        int rc = sora_blob_store_lend(store->blobs, &blob, realpath(path, real) ? real : path);
         if (rc)
             return sora_fault_set(fault, rc, "%s cannot be offered to others: %s", path,
                                   sora_error_text(rc));

@@ -1,5 +1,6 @@
 /* The stages of a render, in order: plan, text, sampling, output. */
 #include "node/render.h"
+#include "node/model_folder.h"
 
 #include "hip/cpu/cpu.h"
 #include "model/tensor_file.h"
@@ -41,6 +42,8 @@ static int engine_open(struct engine *engine, const struct sora_render_options *
 {
     int error = sora_bundle_open(options->job.model ? options->job.model : DEFAULT_MODEL,
                                  &engine->bundle, fault);
+    if (!error)
+        error = sora_model_folder_check_links(engine->bundle.directory, fault);
     if (error)
         return error;
     const struct sora_cpu_params params = {

@@ -227,6 +227,58 @@ static void what_is_no_model_is_refused(void **state)
     assert_true(sora_digest_equal(&first, &last_digest));
 }
 
+/* Moves a file of the copied model to the cache's blobs and links it in the snapshot. */
+static int cached_count;
+static int cache_one(const char *path, const struct stat *status, int type, struct FTW *place)
+{
+    (void)status;
+    char to[2048], blob[2048], link[2048] = "../../";
+    snprintf(to, sizeof(to), "%s%s", scratch_path("hub/models--org--mini/snapshots/5f0a"),
+             path + strlen(copied));
+    if (type == FTW_D)
+        return mkdir(to, 0777) != 0;
+    char name[32];
+    snprintf(name, sizeof(name), "blobs/%04d", cached_count++);
+    snprintf(blob, sizeof(blob), "%s/%s", scratch_path("hub/models--org--mini"), name);
+    for (int i = 1; i < place->level; i++)
+        strcat(link, "../");
+    strcat(link, name);
+    return rename(path, blob) || symlink(link, to);
+}
+
+/* models--org--mini/snapshots/5f0a has links to models--org--mini/blobs. */
+static void the_cache_of_a_hub_is_a_model(void **state)
+{
+    (void)state;
+    char snapshot[1024], link_path[2048];
+    snprintf(snapshot, sizeof(snapshot), "%s",
+             scratch_path("hub/models--org--mini/snapshots/5f0a"));
+    assert_int_equal(sora_file_make_dirs(scratch_path("hub/models--org--mini/blobs"), NULL), 0);
+    assert_int_equal(sora_file_make_dirs(scratch_path("hub/models--org--mini/snapshots"), NULL), 0);
+    cached_count = 0;
+    assert_int_equal(nftw(copy_mini(), cache_one, 8, FTW_PHYS), 0);
+    assert_int_equal(sora_model_folder_check_links(snapshot, NULL), SORA_OK);
+    assert_int_equal(unlink(scratch_path("hub/models--org--mini/snapshots/5f0a/sora.yaml")), 0);
+    assert_int_equal(add(0, snapshot), SORA_OK);
+    struct sora_model_entry entry;
+    sora_model_store_at(models[0], 0, &entry);
+    assert_string_equal(entry.name, "mini"); /* as the repository is called */
+    struct sora_digest digest = last_digest;
+    assert_int_equal(fetch(1, 0, &digest), SORA_OK);
+
+    snprintf(link_path, sizeof(link_path), "%s/vae/more.safetensors", snapshot);
+    assert_int_equal(sora_file_make_dirs(scratch_path("hub/models--org--other"), NULL), 0);
+    assert_int_equal(sora_file_write(scratch_path("hub/models--org--other/x"), "x", 1, NULL), 0);
+    assert_int_equal(symlink("../../../../models--org--other/x", link_path), 0);
+    assert_int_equal(add(0, snapshot), SORA_E_INVALID);
+    assert_non_null(strstr(last_text, "more.safetensors is a symbolic link that leads out of"));
+    assert_int_equal(sora_model_folder_check_links(snapshot, NULL), SORA_E_INVALID);
+    assert_int_equal(unlink(link_path), 0);
+    assert_int_equal(symlink("../gone", link_path), 0);
+    assert_int_equal(add(0, snapshot), SORA_E_INVALID);
+    assert_non_null(strstr(last_text, "leads nowhere"));
+}
+
 static void a_deep_folder_is_refused(void **state)
 {
     (void)state;
@@ -430,6 +482,7 @@ int main(void)
         TEST(digests_are_read_once),
         TEST(what_is_no_model_is_refused),
         TEST(a_deep_folder_is_refused),
+        TEST(the_cache_of_a_hub_is_a_model),
         TEST(a_model_is_fetched_and_survives),
         TEST(a_fetch_goes_on_after_a_restart),
         TEST(forgotten_fetches_end_and_can_go_on),
