@@ -14,7 +14,7 @@ struct sora_render_output_params {
     const struct sora_job_plan *plan;
     const char *model_name, *title; /* title NULL: none */
     const char *device_class;
-    const float *latents;           /* [T,C,H,W] of all takes, one after the other */
+    const float *latents; /* [T,C,H,W] of all takes, one after the other */
     const struct sora_render_control *control;
 };
 

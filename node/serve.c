@@ -139,6 +139,7 @@ static void dispatch(struct sora_serve *serve, const struct sora_frame *frame)
         sora_serve_work_destroy(&serve->work);
         serve->is_void = true;
     }
+    serve->is_device_lost = error == SORA_E_DEVICE;
     answer_failed(serve, frame->kind, error, &fault);
 }
 
@@ -309,6 +310,10 @@ static int begin(const struct options *options, struct folders *folders, struct 
 static int serve_frames(struct sora_serve *serve, struct sora_fault *fault)
 {
     while (!serve->is_parent_gone) {
+        if (serve->is_device_lost)
+            return sora_fault_set(fault, SORA_E_DEVICE,
+                                  "the card is lost; a new process looks for "
+                                  "it again");
         struct sora_frame frame;
         int rc = sora_child_self_receive(&frame, fault);
         if (rc <= 0)

@@ -53,6 +53,7 @@ struct sora_serve {
     struct sora_serve_work *work; /* NULL: no shard is open */
     bool is_void;                 /* a command of the shard failed: the rest is passed over */
     bool is_parent_gone;
+    bool is_device_lost; /* nothing works on it any more: the process ends, and another begins */
 };
 
 typedef int (*sora_serve_function)(struct sora_serve *serve, const struct sora_frame *frame,

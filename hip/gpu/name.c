@@ -3,6 +3,7 @@
 #include "hip/gpu/gpu.h"
 
 #include <ctype.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,6 +24,32 @@ static int name_position(const char *name)
 bool sora_gpu_name_is(const char *name)
 {
     return name_position(name) >= 0;
+}
+
+/* "nvidia:lost=300": that card is lost at its 300th copy or launch, in every process. */
+static int take_faults(const char *text, char *out_kind, size_t size, struct sora_fault *fault)
+{
+    struct sora_emulated_controls controls = {.seed = 0};
+    size_t length = strcspn(text, ":");
+    char end;
+    snprintf(out_kind, size, "%.*s", (int)(length < 40 ? length : 40), text);
+    if (!text[length])
+        return 0;
+    if (sscanf(text + length, ":lost=%9" SCNd64 "%c", &controls.lost_at, &end) != 1 ||
+        controls.lost_at < 1)
+        return sora_fault_set(fault, SORA_E_INVALID,
+                              SWITCH "=" SWITCH_EMULATOR "%.60s: after the kind may stand :lost=N",
+                              text);
+    sora_emulated_set(&controls);
+    return 0;
+}
+
+static int emulator_switch(const char *text, struct sora_gpu_params *params,
+                           struct sora_fault *fault)
+{
+    char kind[41];
+    int error = take_faults(text, kind, sizeof(kind), fault);
+    return error ? error : sora_gpu_emulator_resolve(kind, params, fault);
 }
 
 int sora_gpu_emulator_resolve(const char *kind, struct sora_gpu_params *params,
@@ -67,7 +94,7 @@ int sora_gpu_name_resolve(const char *name, struct sora_gpu_params *params,
         return sora_fault_set(fault, SORA_E_INVALID, "'%.32s' is no card; cards are gpu0 to gpu%d",
                               name, SORA_GPU_CARDS_MAX - 1);
     if (given && strncmp(given, SWITCH_EMULATOR, strlen(SWITCH_EMULATOR)) == 0)
-        return sora_gpu_emulator_resolve(given + strlen(SWITCH_EMULATOR), params, fault);
+        return emulator_switch(given + strlen(SWITCH_EMULATOR), params, fault);
     if (given && *given)
         return sora_fault_set(fault, SORA_E_INVALID,
                               SWITCH "=%.60s is unknown; it may be " SWITCH_EMULATOR "KIND", given);

@@ -202,6 +202,7 @@ static void wrong_names_are_refused(void **state)
         const char *device, *given, *words;
     } rows[] = {
         {"gpu0", "emulator:rdna9", "nvidia, cdna, rdna3"},
+        {"gpu0", "emulator:cdna:lost=x", ":lost=N"},
         {"gpu99", "emulator:cdna", "use cpu0, or gpu0"},
         {"npu0", "emulator:cdna", "use cpu0, or gpu0"},
     };

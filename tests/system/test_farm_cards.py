@@ -1,0 +1,97 @@
+#!/usr/bin/env python3
+"""Cards in a farm: a CPU and a card in one job, and a card that is lost on the way.
+
+Usage: test_farm_cards.py BUILD_DIR SOURCE_DIR [TEST...]
+The card is the emulator's, which takes about a second for one latent; so the model is a small one of
+tests/goldens with short windows, and its speeds are written down before the daemon looks.
+"""
+import json
+import os
+import shutil
+import signal
+import sys
+import tempfile
+import unittest
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+from farm import Farm, FarmError, digest, render_reference  # noqa: E402
+
+BUILD, SOURCE = sys.argv[1], sys.argv[2]
+JOB = ["--prompt", "a red balloon", "--frames", "33", "--size", "32x32", "--steps", "2", "--seed", "5"]
+CPU = "cpu-"
+CARD = "emulated-simt64-bf16-"
+# Cut so that each device gets the windows of one side: 5 latents and 4.
+ASSIGNMENT = [([0, 5], "gpu0"), ([5, 9], "cpu0")]
+
+
+class Cards(unittest.TestCase):
+    def setUp(self):
+        self.folder = tempfile.mkdtemp(prefix="sora-cards-")
+        self.addCleanup(shutil.rmtree, self.folder)
+        self.addCleanup(os.environ.pop, "SORA_GPU", None)
+        self.model = os.path.join(self.folder, "small")
+        shutil.copytree(os.path.join(SOURCE, "tests/goldens/models/d_mini"), self.model)
+        with open(os.path.join(self.model, "sora.yaml"), "w", encoding="utf-8") as file:
+            file.write("name: small\nwindow_latents: 4\noverlap_latents: 1\n")
+
+    def farm(self, gpu):
+        """A daemon whose card and CPU were measured to be about equally fast."""
+        os.environ["SORA_GPU"] = gpu
+        farm = Farm(BUILD, self.model, options=("--devices", "cpu0:threads=1,gpu")).__enter__()
+        self.addCleanup(farm.stop)
+        home = farm.home
+        home.wait(lambda: home.json("models"), 20, "the model")
+        model = home.json("models")[0]["digest"]
+        home.kill(signal.SIGTERM)
+        with open(os.path.join(home.state, "speeds"), "w", encoding="utf-8") as file:
+            for device, threads, window_ms in (("gpu0", 0, 990), ("cpu0", 1, 1000)):
+                file.write(f"{device} {threads} {model} 2 2 4 {window_ms} 10\n")
+        home.start()
+        home.wait(lambda: home.json("models"), 20, "the model")
+        return home
+
+    def report(self, home, job):
+        return json.loads(home.ctl("report", job, "--json").stdout)
+
+    def latents(self, home, job):
+        return digest(home.fetch(job, "latents", os.path.join(self.folder, "l.safetensors")))
+
+    def test_a_card_and_a_cpu_share_a_job(self):
+        """Two daemons with the same assignment of shards to devices make the same latents; the
+        assignment is what status says of the shards once they are done."""
+        homes = [self.farm("emulator:simt64") for _ in range(2)]
+        jobs = [home.submit(*JOB, "--keep-latents") for home in homes]
+        found = [home.wait_done(job, 120) for home, job in zip(homes, jobs)]
+        for status in found:
+            self.assertEqual([(shard["latents"], shard["device"]) for shard in status["shards"]],
+                             ASSIGNMENT)
+        mixed = [self.latents(home, job) for home, job in zip(homes, jobs)]
+        self.assertEqual(mixed[0], mixed[1])
+        devices = self.report(homes[0], jobs[0])["devices"]
+        self.assertEqual(len(devices), 2)
+        self.assertTrue(devices[0].startswith(CARD) and devices[1].startswith(CPU), devices)
+        self.assertIn(devices[0], homes[0].ctl("report", jobs[0]).stdout.decode())
+        # The card did take part: one device alone rounds differently.
+        latents, _ = render_reference(BUILD, self.model, self.folder, JOB)
+        self.assertNotEqual(digest(latents), mixed[0])
+
+    def test_a_lost_card_costs_its_worker(self):
+        home = self.farm("emulator:simt64:lost=700")
+        job = home.submit(*JOB)
+        found = home.wait_done(job, 60)
+        self.assertGreater(found["moves"], 0)
+        self.assertEqual({shard["device"] for shard in found["shards"]}, {"cpu0"})
+        self.assertEqual(len(self.report(home, job)["devices"]), 2)
+        lines = [line for line in home.log().splitlines() if "card failed" in line]
+        self.assertEqual(len(lines), 1, lines)
+        self.assertIn("the card was lost", lines[0])
+        self.assertIsNone(home.process.poll())
+        home.wait(lambda: "worker ready device=gpu0" in home.log().split("card failed")[1], 20,
+                  "another worker for the card")
+
+
+if __name__ == "__main__":
+    try:
+        unittest.main(argv=[sys.argv[0]] + sys.argv[3:], verbosity=2)
+    except FarmError as error:
+        sys.exit(str(error))
