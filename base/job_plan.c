@@ -333,7 +333,8 @@ static void plan_memory(const struct sora_model_facts *facts, struct sora_job_pl
     double latent =
         (double)sizeof(float) * plan->channels * plan->latent_height * plan->latent_width;
     int parts = plan->solver == SORA_SOLVER_UNIPC ? 5 : 2;
-    plan->weight_bytes = (int64_t)facts->weight_bytes;
+    plan->text_bytes = (int64_t)facts->text_weight_bytes;
+    plan->weight_bytes = (int64_t)facts->weight_bytes - plan->text_bytes;
     plan->activation_bytes =
         (int64_t)(pass_bytes(facts, plan, window) + pixels * facts->decode_pixel_bytes);
     plan->card_bytes = (int64_t)card_bytes(facts, plan, window);

@@ -83,7 +83,8 @@ struct sora_job_plan {
     int32_t steps;
     double guidance, shift, noise_share;
     int solver, noise_kind;
-    int64_t weight_bytes; /* of the model */
+    int64_t weight_bytes; /* that a shard needs: the model's without the text encoder's */
+    int64_t text_bytes;   /* weights of the text encoder, needed once, before any shard runs */
     /* Of one window's pass and of decoding, which follow each other in one process that keeps the
      * memory of both. Within +-15 % of what the transformer and the VAE take. */
     int64_t activation_bytes;

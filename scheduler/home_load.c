@@ -85,6 +85,7 @@ static int load_take(void *context, const struct sora_store_take *row)
     struct sora_farm_job_record record = row->record;
     home_farm_job(home, take->job, take->index, &planned);
     record.job.plan.memory_card_bytes = planned.plan.memory_card_bytes; /* not in the store */
+    record.job.plan.memory_text_bytes = planned.plan.memory_text_bytes;
     int rc = sora_farm_import_job(home->farm, home->now, &record, row->shards, &fault);
     if (rc == SORA_OK && row->prepared)
         rc = home_keep_text(home, take, row->prepared, row->prepared_size);

@@ -26,6 +26,8 @@ static uint64_t memory_of(const struct sora_home *home, const struct home_take *
 {
     struct sora_farm_order order;
     int32_t latents = 0;
+    if (shard == SORA_FARM_TEXT_TASK && !device->is_card)
+        return 0; /* its weights are read in place */
     if (shard >= 0 && sora_farm_order_get(home->farm, &take->id, shard, &order) == SORA_OK)
         latents = order.latents.end - order.latents.first;
     return home_memory_bytes(take->job->plan, device->is_card, latents);

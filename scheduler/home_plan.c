@@ -225,6 +225,7 @@ void home_farm_job(const struct sora_home *home, const struct home_job *job, int
                  .context_latents = job->facts.context_latents,
                  .memory_fixed_bytes = plan->weight_bytes + plan->activation_bytes,
                  .memory_card_bytes = plan->card_bytes,
+                 .memory_text_bytes = plan->text_bytes,
                  .memory_latent_bytes = plan->state_latent_bytes,
                  .halo_latent_bytes = plan->halo_latent_bytes},
         .model = job->model_key,

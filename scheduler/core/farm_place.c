@@ -384,6 +384,23 @@ static void unpin_class(struct sora_farm *farm, sora_time now, struct farm_job *
     job->store_due = job->dirty = true;
 }
 
+/* The texts are encoded once, before any shard runs, by a device of the plan's first class. A CPU
+ * that has not the room reads the weights from the disk as it goes: one that has it is better. A
+ * card takes them block by block. */
+static int32_t text_device(const struct sora_plan_job *job, const struct sora_plan *plan,
+                           const struct sora_plan_device *devices, int32_t count)
+{
+    int32_t best = plan->shards[0].device;
+    if (devices[best].is_card || devices[best].memory_free_bytes >= job->memory_text_bytes)
+        return best;
+    for (int32_t i = 0; i < count; i++) {
+        if (devices[i].device_class == devices[best].device_class &&
+            devices[i].memory_free_bytes > devices[best].memory_free_bytes)
+            best = i;
+    }
+    return best;
+}
+
 static void place_queued(struct sora_farm *farm, sora_time now, struct farm_job *job)
 {
     unpin_class(farm, now, job);
@@ -402,7 +419,7 @@ static void place_queued(struct sora_farm *farm, sora_time now, struct farm_job 
         begin_shards(farm, now, job, &plan, ids);
         return;
     }
-    const struct farm_device_id *id = &ids[plan.shards[0].device];
+    const struct farm_device_id *id = &ids[text_device(&plan_job, &plan, devices, count)];
     farm_set_reason(job, NULL);
     farm_offer(farm, now, job, &job->text, id->node, id->device);
     farm_move_job(farm, job, SORA_JOB_TEXT);

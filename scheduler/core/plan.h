@@ -29,6 +29,7 @@ struct sora_plan_job {
     int32_t context_latents;              /* read at the start of every shard but the first */
     int64_t memory_fixed_bytes;           /* weights and one window's activations */
     int64_t memory_card_bytes;            /* the same on a card; 0: as elsewhere */
+    int64_t memory_text_bytes;            /* that encoding the texts would like to have */
     int64_t memory_latent_bytes;          /* state of one owned latent */
     int64_t halo_latent_bytes;            /* one latent on the wire */
     int64_t window_us_guess;              /* for devices that were not measured; 0 means 1 s */

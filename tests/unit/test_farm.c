@@ -379,6 +379,29 @@ static void a_lost_class_is_waited_for(void **state)
     sora_farm_destroy(&farm);
 }
 
+/* A device without room for the text encoder can take a shard; the texts go where there is room. */
+static void texts_are_encoded_where_there_is_room(void **state)
+{
+    (void)state;
+    struct sora_farm *farm = make_farm();
+    struct sora_farm_job job = make_job(1);
+    job.needs_text = true;
+    job.plan.memory_text_bytes = INT64_C(11000000000);
+    beat(farm, 1, 7000000000); /* brook, 9 */
+    beat_of(farm, 10, "reed", 0);
+    assert_int_equal(submit(farm, &job, NULL), SORA_OK);
+    const struct sora_farm_action *offer = find(SORA_FARM_OFFER);
+    assert_non_null(offer);
+    assert_int_equal(offer->shard, SORA_FARM_TEXT_TASK);
+    assert_int_equal(offer->node, 10);
+    struct sora_farm_event gone = {.kind = SORA_FARM_NODE_LEFT, .node = 10};
+    assert_int_equal(sora_farm_step(farm, 3, &gone, &actions, NULL), SORA_OK);
+    offer = find(SORA_FARM_OFFER); /* brook alone reads them from its disk */
+    assert_non_null(offer);
+    assert_int_equal(offer->node, 9);
+    sora_farm_destroy(&farm);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -392,6 +415,7 @@ int main(void)
         cmocka_unit_test(a_shard_lost_while_decoding_gets_the_device_of_one_that_is_done),
         cmocka_unit_test(input_that_no_node_can_use_fails_the_job_at_once),
         cmocka_unit_test(input_that_one_node_lacks_moves_the_work),
+        cmocka_unit_test(texts_are_encoded_where_there_is_room),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

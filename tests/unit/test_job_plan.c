@@ -39,6 +39,7 @@ static const struct sora_model_facts facts = {.name = "test",
                                               .layers = 6,
                                               .decode_pixel_bytes = 500,
                                               .weight_bytes = 30000000,
+                                              .text_weight_bytes = 12000000,
                                               .negative = "",
                                               .knows = "",
                                               .words = ""};
@@ -259,6 +260,9 @@ static void memory_is_near_the_models_own_figure(void **state)
     assert_int_equal(mini.multiple_width, 32);
     assert_int_equal(mini.hidden, 256);
     assert_true(mini.weight_bytes > 1000000 && strstr(mini.knows, "balloon"));
+    assert_int_equal(make("prompt: a boat\nseconds: 5\n"), SORA_OK); /* a shard encodes no text */
+    assert_int_equal(plan.weight_bytes, 18000000);
+    assert_int_equal(plan.text_bytes, 12000000);
     assert_int_equal(sora_transformer_open(SORA_SOURCE_DIR "/models/mini/transformer", device,
                                            &transformer, &fault),
                      0);
