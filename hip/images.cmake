@@ -10,15 +10,16 @@ set(SORA_GPU_ARCHS gfx906 gfx90a gfx942 gfx1030 gfx1100 gfx1201 sm_80 CACHE STRI
 set(gpu_flags -O3 -fno-strict-aliasing -ffp-contract=off -I${PROJECT_SOURCE_DIR} -Wall -Wextra
     -Werror)
 # No device libraries, no headers of ROCm or CUDA. AMD: the HIP language, as clang 19 does not know
-# kernels in plain C; code object 5, for ROCm 5.0 and later. NVIDIA: plain C; PTX 7.0, for CUDA 11.0
-# and later.
+# kernels in plain C; code object 5, for ROCm 5.0 and later. NVIDIA: the CUDA language, which has
+# launch bounds, without an installed CUDA; PTX 7.0, for CUDA 11.0 and later.
 set(gpu_flags_amd -x hip -std=c++17 --cuda-device-only --no-gpu-bundle-output -nogpulib -nogpuinc
     -mcode-object-version=5)
-set(gpu_flags_nvidia -x c -std=c11 --target=nvptx64-nvidia-cuda --cuda-feature=+ptx70 -S)
+set(gpu_flags_nvidia -x cuda -std=c++17 --cuda-device-only -nogpulib -nogpuinc
+    --cuda-path=/nowhere --cuda-feature=+ptx70 -S)
 
 function(gpu_flags_of arch out_flags)
     if(arch MATCHES "^sm_")
-        set(${out_flags} ${gpu_flags_nvidia} -march=${arch} ${gpu_flags} PARENT_SCOPE)
+        set(${out_flags} ${gpu_flags_nvidia} --cuda-gpu-arch=${arch} ${gpu_flags} PARENT_SCOPE)
     else()
         set(${out_flags} ${gpu_flags_amd} --offload-arch=${arch} ${gpu_flags} PARENT_SCOPE)
     endif()

@@ -12,7 +12,7 @@
 #include <pthread.h>
 
 /* Counts in the device class: raised by any change of a kernel's rounding. */
-#define SORA_GPU_KERNEL_VERSION 1
+#define SORA_GPU_KERNEL_VERSION 2
 #define SORA_GPU_HEAD_SIZE_MAX 512
 
 struct sora_gpu_device {

@@ -136,6 +136,8 @@ int sora_plan_gemm(const struct sora_kernel_target *target, enum sora_dtype prec
     if (weight == SORA_PLAN_WEIGHT_INT8 && (!args->b_scale || args->b_stride % 8 != 0))
         return SORA_E_INVALID;
     product_flags(args, a_half, sizes[weight]);
+    if (a_half && (!args->a_vector || !args->b_vector))
+        return SORA_E_INVALID;
     return product_fill(target, kernels[a_half ? 3 : weight][precision == SORA_DTYPE_F16], false,
                         args, sizeof(*args), out_plan);
 }

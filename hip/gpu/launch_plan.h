@@ -53,7 +53,8 @@ enum sora_plan_weight {
 };
 
 /* A product computed in `precision`: F32 (a is f32, b of args->b_type, `weight` ignored), BF16 or
- * F16 (a is f32 and rounded on the way, or with `a_half` 16-bit already, then weight must be HALF).
+ * F16 (a is f32 and rounded on the way, or with `a_half` 16-bit already, then weight must be HALF
+ * and all rows whole vectors).
  * Sets the flags a_vector, b_vector and out_vector. 16-bit rows count as vectors when their stride
  * is a multiple of 8; elements between k and the stride must then be zeros. */
 int sora_plan_gemm(const struct sora_kernel_target *target, enum sora_dtype precision, bool a_half,

@@ -37,7 +37,8 @@ static int round_rows(struct sora_stream *stream, enum sora_dtype type, struct g
     int64_t count = (int64_t)args->m * args->k;
     void *scratch = NULL;
     *out_done = false;
-    if (args->m < HALF_ROWS_MIN || args->n < HALF_COLUMNS_MIN || args->k % 8)
+    if (args->m < HALF_ROWS_MIN || args->n < HALF_COLUMNS_MIN || args->k % 8 ||
+        (uintptr_t)args->b % 16)
         return 0;
     int error = sora_gpu_scratch(stream, (size_t)count * 2, &scratch);
     if (error)

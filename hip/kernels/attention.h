@@ -22,6 +22,13 @@
 #define ATTENTION_COPIES(size) (ATTENTION_KEYS(size) * (size) / 8 / KERNEL_THREADS)
 #define ATTENTION_COPIES_MAX 2
 
+/* Keys whose scores are in registers at a time. */
+#if GPU_KIND == GPU_NVIDIA
+#define ATTENTION_GROUP(size) ((size) > 64 ? 16 : 32)
+#else
+#define ATTENTION_GROUP(size) ATTENTION_KEYS(size)
+#endif
+
 struct attention_stage {
     struct tile_stage k[ATTENTION_COPIES_MAX], v[ATTENTION_COPIES_MAX];
 };
@@ -100,38 +107,66 @@ GPU_FN void attention_load_q(struct attention_rows rows[ATTENTION_DOWN], u16 *bu
     }
 }
 
-/* One step of keys for 16 queries, the first of which is `query`. */
-GPU_FN void attention_step(struct attention_rows *rows, const struct attention_args *p,
-                           const u16 *buffer, int query, int key, int element, int size)
+/* `across` fragments of keys for all queries of a wave, the first of which is `query`: what is
+ * loaded of keys and values is used for each 16 of them. */
+GPU_FN void attention_keys(struct attention_rows rows[ATTENTION_DOWN],
+                           const struct attention_args *p, const u16 *keys, const u16 *values,
+                           int query, int key, int across, int element, int size)
 {
     const int stride = ATTENTION_STRIDE(size);
-    const u16 *keys = buffer + mma_lane_b_columns(stride);
-    const u16 *values = buffer + (ATTENTION_KEYS(size) * stride + mma_lane_b_rows(stride));
-    struct mma_c scores[ATTENTION_KEYS(64) / 16];
+    struct mma_c scores[ATTENTION_DOWN][ATTENTION_KEYS(64) / 16];
     struct mma_b b;
     GPU_UNROLL
-    for (int j = 0; j < ATTENTION_KEYS(size) / 16; j++) {
-        mma_clear(&scores[j]);
+    for (int j = 0; j < across; j++) {
+        GPU_UNROLL
+        for (int f = 0; f < ATTENTION_DOWN; f++)
+            mma_clear(&scores[f][j]);
         GPU_UNROLL
         for (int d = 0; d < size / 16; d++) {
             mma_load_b_columns(&b, keys + j * 16 * stride + d * 16, stride);
-            mma_add(&scores[j], &rows->q[d], &b, element);
+            GPU_UNROLL
+            for (int f = 0; f < ATTENTION_DOWN; f++)
+                mma_add(&scores[f][j], &rows[f].q[d], &b, element);
         }
-        mma_settle(&scores[j]);
+        GPU_UNROLL
+        for (int f = 0; f < ATTENTION_DOWN; f++)
+            mma_settle(&scores[f][j]);
     }
-    attention_scores(p, scores, ATTENTION_KEYS(size) / 16, query, key);
-    attention_softmax(rows, scores, ATTENTION_KEYS(size) / 16, size / 16);
     GPU_UNROLL
-    for (int j = 0; j < ATTENTION_KEYS(size) / 16; j++) {
-        struct mma_a weights;
-        mma_a_from_c(&weights, &scores[j], element);
+    for (int f = 0; f < ATTENTION_DOWN; f++) {
+        attention_scores(p, scores[f], across, query + f * 16, key);
+        attention_softmax(&rows[f], scores[f], across, size / 16);
+    }
+    GPU_UNROLL
+    for (int j = 0; j < across; j++) {
+        struct mma_a weights[ATTENTION_DOWN];
+        GPU_UNROLL
+        for (int f = 0; f < ATTENTION_DOWN; f++)
+            mma_a_from_c(&weights[f], &scores[f][j], element);
         GPU_UNROLL
         for (int d = 0; d < size / 16; d++) {
             mma_load_b_rows(&b, values + j * 16 * stride + d * 16, stride);
-            mma_add(&rows->out[d], &weights, &b, element);
-            mma_settle(&rows->out[d]);
+            GPU_UNROLL
+            for (int f = 0; f < ATTENTION_DOWN; f++) {
+                mma_add(&rows[f].out[d], &weights[f], &b, element);
+                mma_settle(&rows[f].out[d]);
+            }
         }
     }
+}
+
+/* One step of keys, ATTENTION_GROUP at a time. */
+GPU_FN void attention_step(struct attention_rows rows[ATTENTION_DOWN],
+                           const struct attention_args *p, const u16 *buffer, int query, int key,
+                           int element, int size)
+{
+    const int stride = ATTENTION_STRIDE(size), group = ATTENTION_GROUP(size);
+    const u16 *keys = buffer + mma_lane_b_columns(stride);
+    const u16 *values = buffer + (ATTENTION_KEYS(size) * stride + mma_lane_b_rows(stride));
+    GPU_ROLLED
+    for (int i = 0; i < ATTENTION_KEYS(size); i += group)
+        attention_keys(rows, p, keys + i * stride, values + i * stride, query, key + i, group / 16,
+                       element, size);
 }
 
 GPU_FN void attention_write(struct attention_rows *rows, const struct attention_args *p, int query,
@@ -160,7 +195,7 @@ GPU_FN void attention_run(const struct attention_args *p, int element, int size)
     const int buffer_size = 2 * ATTENTION_KEYS(size) * ATTENTION_STRIDE(size);
     struct attention_rows rows[ATTENTION_DOWN];
     struct attention_stage stage;
-    int query = GPU_BLOCK_X * ATTENTION_ROWS + GPU_WAVE_INDEX * ATTENTION_DOWN * 16, current = 0;
+    int query = GPU_BLOCK_X * ATTENTION_ROWS + GPU_WAVE_INDEX * ATTENTION_DOWN * 16;
     attention_load_q(rows, buffers, p, size);
     GPU_UNROLL
     for (int f = 0; f < ATTENTION_DOWN; f++) {
@@ -178,18 +213,15 @@ GPU_FN void attention_run(const struct attention_args *p, int element, int size)
     gpu_barrier();
     GPU_ROLLED
     for (int key = 0; key < p->keys; key += ATTENTION_KEYS(size)) {
+        int current = key / ATTENTION_KEYS(size) & 1;
         u16 *next = buffers + (current ^ 1) * buffer_size;
         int more = key + ATTENTION_KEYS(size) < p->keys;
         if (more)
             attention_begin(&stage, next, p, key + ATTENTION_KEYS(size), size);
-        GPU_UNROLL
-        for (int f = 0; f < ATTENTION_DOWN; f++)
-            attention_step(&rows[f], p, buffers + current * buffer_size, query + f * 16, key,
-                           element, size);
+        attention_step(rows, p, buffers + current * buffer_size, query, key, element, size);
         if (more)
             attention_finish(&stage, next, size);
         gpu_barrier();
-        current ^= 1;
     }
     GPU_UNROLL
     for (int f = 0; f < ATTENTION_DOWN; f++)

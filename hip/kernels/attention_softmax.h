@@ -101,6 +101,9 @@ GPU_FN void attention_softmax(struct attention_rows *rows, struct mma_c *scores,
             rows->total.values[MMA_SLOT(e)] += weight;
         }
     }
+    /* Greatest scores soon stop to change: most steps have nothing to shrink. */
+    if (shrink.values[0] == 1.0f && shrink.values[MMA_SLOTS - 1] == 1.0f)
+        return;
     GPU_UNROLL
     for (int d = 0; d < across; d++) {
         GPU_UNROLL

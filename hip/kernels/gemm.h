@@ -30,8 +30,9 @@
 /* What a thread copies: always the same rows and place in a row. */
 struct gemm_copies {
     struct tile_stage a[GEMM_A_COPIES], b[GEMM_B_COPIES];
-    struct conv_pixel pixels[GEMM_A_COPIES]; /* of convolutions */
-    int row, column;                         /* first row of the tile, first element of a step */
+    struct conv_pixel pixels[GEMM_A_COPIES]; /* of convolutions; so is the tap of the next step */
+    struct conv_tap tap;
+    int row, column; /* first row of the tile, first element of a step */
 };
 
 GPU_FN void gemm_copies_init(struct gemm_copies *copies, const struct gemm_args *p,
@@ -41,6 +42,7 @@ GPU_FN void gemm_copies_init(struct gemm_copies *copies, const struct gemm_args 
     copies->column = GPU_THREAD % GEMM_CHUNKS * 8;
     if (a_source != TILE_CONV)
         return;
+    conv_tap_init(&copies->tap, conv, copies->column);
     GPU_UNROLL
     for (int i = 0; i < GEMM_A_COPIES; i++) {
         int row = first_row + copies->row + i * (KERNEL_THREADS / GEMM_CHUNKS);
@@ -49,28 +51,41 @@ GPU_FN void gemm_copies_init(struct gemm_copies *copies, const struct gemm_args 
 }
 
 GPU_FN void gemm_begin_a(struct tile_stage *stage, const struct gemm_args *p,
-                         const struct conv_args *conv, const struct conv_pixel *pixel, int row,
-                         int k, u16 *to, int element, int source)
+                         const struct conv_args *conv, const struct conv_pixel *pixel,
+                         const struct conv_tap *tap, int row, int k, u16 *to, int element,
+                         int source)
 {
     int count = row < p->m ? p->k - k : 0;
     i64 at = count > 0 ? (i64)row * p->a_stride + k : 0;
     if (source == TILE_HALF)
-        tile_begin_half(stage, to, (const u16 *)p->a + at, count, p->a_vector);
+        tile_begin_half(stage, to, (const u16 *)p->a + at, count, 1);
     else if (source == TILE_F32)
         tile_load_f32(stage, (const float *)p->a + at, count, p->a_vector);
     else
-        conv_load(stage, conv, pixel, count > 0 ? k : -1, element);
+        conv_load(stage, conv, pixel, tap, count > 0, element);
+}
+
+/* Rows of weights are whole vectors for convolutions, which pack them, and beside 16-bit rows
+ * (sora_plan_gemm); registers for the other case would be lost to all. */
+GPU_FN int gemm_b_vector(const struct gemm_args *p, int a_source)
+{
+    return a_source != TILE_F32 ? 1 : p->b_vector;
+}
+
+GPU_FN int gemm_a_vector(const struct gemm_args *p, int a_source)
+{
+    return a_source == TILE_HALF ? 1 : p->a_vector;
 }
 
 GPU_FN void gemm_begin_b(struct tile_stage *stage, const struct gemm_args *p, int column, int k,
-                         u16 *to, int source)
+                         u16 *to, int vector, int source)
 {
     int count = column < p->n ? p->k - k : 0;
     i64 at = count > 0 ? (i64)column * p->b_stride + k : 0;
     if (source == TILE_HALF)
-        tile_begin_half(stage, to, (const u16 *)p->b + at, count, p->b_vector);
+        tile_begin_half(stage, to, (const u16 *)p->b + at, count, vector);
     else if (source == TILE_F32)
-        tile_load_f32(stage, (const float *)p->b + at, count, p->b_vector);
+        tile_load_f32(stage, (const float *)p->b + at, count, vector);
     else
         tile_load_int8(stage, (const signed char *)p->b + at, count);
 }
@@ -85,7 +100,7 @@ GPU_FN void gemm_end(const struct tile_stage *stage, u16 *to, int vector, int el
         tile_store_f32(stage, to, element);
 }
 
-/* Starts the copies of the step that begins at `k`. */
+/* Starts the copies of the step that begins at `k`; steps come in order. */
 GPU_FN void gemm_begin(struct gemm_copies *copies, const struct gemm_args *p,
                        const struct conv_args *conv, int first_row, int first_column, int k,
                        u16 *buffer, int element, int a_source, int b_source)
@@ -95,13 +110,16 @@ GPU_FN void gemm_begin(struct gemm_copies *copies, const struct gemm_args *p,
     u16 *to = buffer + row * GEMM_STRIDE + column;
     GPU_UNROLL
     for (int i = 0; i < GEMM_A_COPIES; i++)
-        gemm_begin_a(&copies->a[i], p, conv, &copies->pixels[i], first_row + row + i * step,
-                     k + column, to + i * step * GEMM_STRIDE, element, a_source);
+        gemm_begin_a(&copies->a[i], p, conv, &copies->pixels[i], &copies->tap,
+                     first_row + row + i * step, k + column, to + i * step * GEMM_STRIDE, element,
+                     a_source);
+    if (a_source == TILE_CONV)
+        conv_tap_advance(&copies->tap, conv, GEMM_DEPTH);
     to += GEMM_ROWS * GEMM_STRIDE;
     GPU_UNROLL
     for (int i = 0; i < GEMM_B_COPIES; i++)
         gemm_begin_b(&copies->b[i], p, first_column + row + i * step, k + column,
-                     to + i * step * GEMM_STRIDE, b_source);
+                     to + i * step * GEMM_STRIDE, gemm_b_vector(p, a_source), b_source);
     gpu_copy_commit();
 }
 
@@ -113,11 +131,13 @@ GPU_FN void gemm_finish(const struct gemm_copies *copies, const struct gemm_args
     u16 *to = buffer + copies->row * GEMM_STRIDE + copies->column;
     GPU_UNROLL
     for (int i = 0; i < GEMM_A_COPIES; i++)
-        gemm_end(&copies->a[i], to + i * step * GEMM_STRIDE, p->a_vector, element, a_source);
+        gemm_end(&copies->a[i], to + i * step * GEMM_STRIDE, gemm_a_vector(p, a_source), element,
+                 a_source);
     to += GEMM_ROWS * GEMM_STRIDE;
     GPU_UNROLL
     for (int i = 0; i < GEMM_B_COPIES; i++)
-        gemm_end(&copies->b[i], to + i * step * GEMM_STRIDE, p->b_vector, element, b_source);
+        gemm_end(&copies->b[i], to + i * step * GEMM_STRIDE, gemm_b_vector(p, a_source), element,
+                 b_source);
     gpu_copy_wait();
 }
 

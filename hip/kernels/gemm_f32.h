@@ -47,10 +47,11 @@ GPU_FN void gemm_f32_load_a(struct gemm_f32_group *group, const struct gemm_args
         return;
     }
     if (source == TILE_CONV) {
-        int tap = count > 0 ? k / conv->channels : 0, channel = k - tap * conv->channels;
-        int where = count > 0 ? conv_find(conv, pixel, tap, channel, &at) : CONV_NOWHERE;
+        struct conv_tap tap;
+        conv_tap_init(&tap, conv, k);
+        int where = count > 0 ? conv_find(conv, pixel, &tap, &at) : CONV_NOWHERE;
         from = (const float *)(where == CONV_PAST ? conv->history : p->a) + at;
-        count = where != CONV_NOWHERE ? conv->in_channels - channel : 0;
+        count = where != CONV_NOWHERE ? conv->in_channels - tap.channel : 0;
     }
     gemm_f32_load(group, from, count, p->a_vector);
 }

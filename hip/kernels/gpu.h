@@ -1,9 +1,9 @@
 /*
  * The device dialect: what every kernel is written in, whichever compiler reads it.
  *
- * The language is the common part of C99 and C++17, compiled by clang (plain C for amdgcn and
- * nvptx64), by the run-time compilers (HIP and CUDA language) and, for the emulator, by the host's
- * compiler. Blocks are one-dimensional and of constant size; a kernel takes one argument struct by
+ * The language is the common part of C99 and C++17, compiled by clang (HIP and CUDA language
+ * without their headers), by the run-time compilers and, for the emulator, by the host's compiler
+ * (C). Blocks are one-dimensional and of constant size; a kernel takes one argument struct by
  * value; there is one shared array of at most 64 KB; lanes talk through whole-wave shuffles only;
  * no device library is used, so the elementary functions are here. docs/internals/GPU.md has all
  * rules. Compile with strict aliasing off: shared memory is read as the type that fits.
@@ -64,6 +64,12 @@ union gpu_bits {
 #include "hip/kernels/gpu_nvidia.h"
 #else
 #include "hip/kernels/gpu_amd.h"
+#endif
+
+/* A kernel whose registers shall leave room for a second block beside it, where that is ours to
+ * say. */
+#ifndef GPU_KERNEL_TWICE
+#define GPU_KERNEL_TWICE GPU_KERNEL
 #endif
 
 #define GPU_LANE (GPU_THREAD & (GPU_WAVE - 1))

@@ -1,44 +1,42 @@
 /*
- * The dialect's primitives for NVIDIA: PTX by assembly statements, which clang (nvptx64, plain C)
- * and the run-time compiler (CUDA language) both take. sm_80 and later.
+ * The dialect's primitives for NVIDIA: PTX by assembly statements, in the CUDA language, which
+ * clang (without CUDA's headers) and the run-time compiler both take. sm_80 and later.
  */
 #ifndef SORA_HIP_KERNELS_GPU_NVIDIA_H
 #define SORA_HIP_KERNELS_GPU_NVIDIA_H
 
-#ifdef __cplusplus
 #define GPU_ASM asm
-#else
-#define GPU_ASM __asm__
-#endif
 #define GPU_UNROLL _Pragma("unroll")
 #define GPU_ROLLED _Pragma("unroll 1")
 
 #if defined(__CUDACC__) || defined(__CUDACC_RTC__)
-#define GPU_FN static __device__ __forceinline__
-#define GPU_KERNEL(name, threads, type, body)                                                      \
-    extern "C" __global__ void __launch_bounds__(threads) name(const struct type args)             \
-    {                                                                                              \
-        body;                                                                                      \
-    }
-#define GPU_SHARED(name) extern __shared__ __align__(16) u8 name[]
 #define GPU_THREAD ((int)threadIdx.x)
 #define GPU_BLOCK_X ((int)blockIdx.x)
 #define GPU_BLOCK_Y ((int)blockIdx.y)
 #define GPU_BLOCK_Z ((int)blockIdx.z)
 #else
-#define GPU_FN static inline __attribute__((always_inline))
-#define GPU_KERNEL(name, threads, type, body)                                                      \
-    __attribute__((nvptx_kernel)) void name(const struct type args)                                \
-    {                                                                                              \
-        body;                                                                                      \
-    }
-extern __attribute__((address_space(3), aligned(16))) u8 gpu_shared_array[];
-#define GPU_SHARED(name) u8 *name = (u8 *)gpu_shared_array
+#define __device__ __attribute__((device))
+#define __global__ __attribute__((global))
+#define __shared__ __attribute__((shared))
+#define __launch_bounds__(...) __attribute__((launch_bounds(__VA_ARGS__)))
 #define GPU_THREAD ((int)__nvvm_read_ptx_sreg_tid_x())
 #define GPU_BLOCK_X ((int)__nvvm_read_ptx_sreg_ctaid_x())
 #define GPU_BLOCK_Y ((int)__nvvm_read_ptx_sreg_ctaid_y())
 #define GPU_BLOCK_Z ((int)__nvvm_read_ptx_sreg_ctaid_z())
 #endif
+
+#define GPU_FN static __device__ inline __attribute__((always_inline))
+#define GPU_SHARED(name) extern __shared__ __attribute__((aligned(16))) u8 name[]
+#define GPU_KERNEL_BOUND(bounds, name, type, body)                                                 \
+    extern "C" __global__ void bounds name(const struct type args)                                 \
+    {                                                                                              \
+        body;                                                                                      \
+    }
+#define GPU_KERNEL(name, threads, type, body)                                                      \
+    GPU_KERNEL_BOUND(__launch_bounds__(threads), name, type, body)
+/* Two blocks share a processor: 128 registers a thread. */
+#define GPU_KERNEL_TWICE(name, threads, type, body)                                                \
+    GPU_KERNEL_BOUND(__launch_bounds__(threads, 2), name, type, body)
 
 #if defined(__clang__)
 typedef u32 u128 __attribute__((ext_vector_type(4)));
@@ -152,13 +150,15 @@ GPU_FN u32 gpu_word(u128 value, int index)
     return index == 0 ? value.x : index == 1 ? value.y : index == 2 ? value.z : value.w;
 }
 
+/* Not by an assembly statement: the compiler is to see sums of a lane's address and constants,
+ * which become part of the instructions. */
 GPU_FN u32 gpu_shared_address(const void *pointer)
 {
-    u32 address;
-    GPU_ASM("{ .reg .u64 t; cvta.to.shared.u64 t, %1; cvt.u32.u64 %0, t; }"
-            : "=r"(address)
-            : "l"(pointer));
-    return address;
+#if defined(__clang__)
+    return (u32)(unsigned long long)(const __attribute__((address_space(3))) void *)pointer;
+#else
+    return (u32)__cvta_generic_to_shared(pointer);
+#endif
 }
 
 /* Asynchronous copies of 16 bytes to shared memory, zeros where `present` is 0. */

@@ -11,18 +11,21 @@
 #else
 #define PRODUCT gemm_run
 #endif
+#define WIDE_KERNEL(name, element)                                                                 \
+    GPU_KERNEL(name, KERNEL_THREADS, gemm_args, PRODUCT(&args, 0, element, TILE_F32, TILE_F32))
 #define PRODUCT_KERNEL(name, element, a_source, b_source)                                          \
-    GPU_KERNEL(name, KERNEL_THREADS, gemm_args, PRODUCT(&args, 0, element, a_source, b_source))
+    GPU_KERNEL_TWICE(name, KERNEL_THREADS, gemm_args,                                              \
+                     PRODUCT(&args, 0, element, a_source, b_source))
 #define CONV_KERNEL(name, element)                                                                 \
-    GPU_KERNEL(name, KERNEL_THREADS, conv_args,                                                    \
-               PRODUCT(&args.product, &args, element, TILE_CONV, TILE_HALF))
+    GPU_KERNEL_TWICE(name, KERNEL_THREADS, conv_args,                                              \
+                     PRODUCT(&args.product, &args, element, TILE_CONV, TILE_HALF))
 
 PRODUCT_KERNEL(gemm_half_bf16, GPU_BF16, TILE_HALF, TILE_HALF)
 PRODUCT_KERNEL(gemm_half_f16, GPU_F16, TILE_HALF, TILE_HALF)
 PRODUCT_KERNEL(gemm_bf16, GPU_BF16, TILE_F32, TILE_HALF)
 PRODUCT_KERNEL(gemm_f16, GPU_F16, TILE_F32, TILE_HALF)
-PRODUCT_KERNEL(gemm_wide_bf16, GPU_BF16, TILE_F32, TILE_F32)
-PRODUCT_KERNEL(gemm_wide_f16, GPU_F16, TILE_F32, TILE_F32)
+WIDE_KERNEL(gemm_wide_bf16, GPU_BF16)
+WIDE_KERNEL(gemm_wide_f16, GPU_F16)
 PRODUCT_KERNEL(gemm_int8_bf16, GPU_BF16, TILE_F32, TILE_INT8)
 PRODUCT_KERNEL(gemm_int8_f16, GPU_F16, TILE_F32, TILE_INT8)
 CONV_KERNEL(conv_bf16, GPU_BF16)

@@ -97,34 +97,63 @@ static void half_weight_run(struct kernel_fixture *fix, int variant)
                     TOLERANCE);
 }
 
-/* Both 16-bit: a goes through pad_rows first, to a stride of whole vectors. */
+/* An f32 operand in 16 bits by pad_rows, with a stride of whole vectors. */
+static const void *pad(struct kernel_fixture *fix, const struct sora_tensor *tensor, int stride,
+                       int type)
+{
+    struct sora_launch_plan plan;
+    struct pad_rows_args args = {
+        .in = kernel_operand(fix, tensor),
+        .out = kernel_alloc(fix, (size_t)tensor->shape[0] * (size_t)stride * 2),
+        .rows = tensor->shape[0],
+        .columns = (int)tensor->shape[1],
+        .out_stride = stride,
+        .out_type = type,
+    };
+    assert_int_equal(sora_plan_elements(SORA_KERNEL_pad_rows, args.rows * stride, &plan), 0);
+    kernel_launch(fix, &plan, &args);
+    return args.out;
+}
+
+/* Both 16-bit. */
 static void half_both_run(struct kernel_fixture *fix, int variant)
 {
     enum sora_dtype type = half_type(variant);
     int64_t m = shapes[variant].m, n = shapes[variant].n, k = shapes[variant].k;
+    int half = type == SORA_DTYPE_F16 ? KERNEL_F16 : KERNEL_BF16;
     struct sora_matmul params = {
         .a = fixture_random(&fix->cpu, SORA_DTYPE_F32, SORA_SHAPE(m, k), 1, 1.0f),
-        .b = fixture_random(&fix->cpu, type, SORA_SHAPE(n, k), 2, 1.0f),
+        .b = kernel_random(fix, type, SORA_SHAPE(n, k), 2, 1.0f),
     };
-    int stride = (int)(k + 7) / 8 * 8;
-    struct sora_launch_plan plan;
-    struct pad_rows_args pad = {
-        .in = kernel_operand(fix, &params.a),
-        .out = kernel_alloc(fix, (size_t)m * (size_t)stride * 2),
-        .rows = m,
-        .columns = (int)k,
-        .out_stride = stride,
-        .out_type = variant % 2 ? KERNEL_F16 : KERNEL_BF16,
-    };
-    assert_int_equal(sora_plan_elements(SORA_KERNEL_pad_rows, m * stride, &plan), 0);
-    kernel_launch(fix, &plan, &pad);
     epilogue_fill(&fix->cpu, variant, &params);
     struct gemm_args args = args_fill(fix, variant, &params);
-    args.a = pad.out;
-    args.a_stride = stride;
-    args.b = kernel_operand(fix, &params.b);
+    args.a_stride = args.b_stride = (int)(k + 7) / 8 * 8;
+    args.a = pad(fix, &params.a, args.a_stride, half);
+    args.b = pad(fix, &params.b, args.b_stride, half);
     run_and_compare(fix, "gemm_half", variant, type, true, SORA_PLAN_WEIGHT_HALF, &args, &params,
                     TOLERANCE_ROUNDED_BF16);
+}
+
+/* The epilogue alone, over sums that are already there; in place on them with every third. */
+static void epilogue_alone_run(struct kernel_fixture *fix, int variant)
+{
+    int64_t m = shapes[variant].m, n = shapes[variant].n, k = shapes[variant].k;
+    struct sora_launch_plan plan;
+    struct sora_matmul params = {
+        .a = kernel_random(fix, SORA_DTYPE_BF16, SORA_SHAPE(m, k), 1, 1.0f),
+        .b = kernel_random(fix, SORA_DTYPE_BF16, SORA_SHAPE(n, k), 2, 1.0f),
+        .out = fixture_tensor(&fix->cpu, SORA_DTYPE_F32, SORA_SHAPE(m, n)),
+    };
+    assert_int_equal(sora_op_matmul(fix->cpu.stream, &params), 0);
+    float *sums = kernel_operand(fix, &params.out);
+    epilogue_fill(&fix->cpu, variant, &params);
+    assert_int_equal(sora_op_matmul(fix->cpu.stream, &params), 0);
+    struct gemm_args args = args_fill(fix, variant, &params);
+    args.a = sums;
+    args.out = variant % 3 ? args.out : sums;
+    assert_int_equal(sora_plan_epilogue(&args, &plan), 0);
+    kernel_launch(fix, &plan, &args);
+    kernel_compare(fix, "epilogue", variant, args.out, &params.out, TOLERANCE);
 }
 
 /* f32 weights, rounded on the way. */
@@ -210,6 +239,27 @@ static void test_half_both(void **state)
     kernel_for_all(*state, SHAPES, half_both_run);
 }
 
+static void test_half_takes_whole_vectors(void **state)
+{
+    const struct kernel_fixture *fix = *state;
+    static _Alignas(16) uint16_t rows[64];
+    struct sora_kernel_target target = {GPU_NVIDIA, fix->target.wave};
+    struct sora_launch_plan plan;
+    struct gemm_args args = {
+        .a = rows, .b = rows, .m = 1, .n = 1, .k = 8, .a_stride = 8, .b_stride = 8};
+    assert_int_equal(
+        sora_plan_gemm(&target, SORA_DTYPE_BF16, true, SORA_PLAN_WEIGHT_HALF, &args, &plan), 0);
+    args.b_stride = 9;
+    assert_int_equal(
+        sora_plan_gemm(&target, SORA_DTYPE_BF16, true, SORA_PLAN_WEIGHT_HALF, &args, &plan),
+        SORA_E_INVALID);
+}
+
+static void test_epilogue_alone(void **state)
+{
+    kernel_for_all(*state, SHAPES, epilogue_alone_run);
+}
+
 static void test_wide_weights(void **state)
 {
     kernel_for_all(*state, SHAPES, wide_weight_run);
@@ -228,9 +278,10 @@ static void test_int8(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_half_weights), cmocka_unit_test(test_half_both),
-        cmocka_unit_test(test_wide_weights), cmocka_unit_test(test_exact),
-        cmocka_unit_test(test_int8),
+        cmocka_unit_test(test_half_weights),   cmocka_unit_test(test_half_both),
+        cmocka_unit_test(test_wide_weights),   cmocka_unit_test(test_exact),
+        cmocka_unit_test(test_int8),           cmocka_unit_test(test_half_takes_whole_vectors),
+        cmocka_unit_test(test_epilogue_alone),
     };
     return cmocka_run_group_tests(tests, kernel_setup, kernel_teardown);
 }

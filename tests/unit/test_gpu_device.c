@@ -172,7 +172,7 @@ static void test_description(void **state)
     assert_int_equal(sora_gpu_device_create(&params, &device, &fault), 0);
     sora_device_caps(device, &caps);
     assert_string_equal(caps.name, "emulated-rdna3");
-    assert_string_equal(caps.device_class, "emulated-rdna3-bf16-1");
+    assert_string_equal(caps.device_class, "emulated-rdna3-bf16-2");
     assert_false(caps.host_memory);
     assert_int_equal(caps.thread_count, 0);
     assert_int_equal(caps.memory_total, 64 << 20);

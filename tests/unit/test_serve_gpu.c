@@ -80,7 +80,7 @@ static void ready_tells_the_card(void **state)
     assert_string_equal(node.ready.kind, "gpu");
     assert_string_equal(node.ready.name, "emulated-cdna");
     assert_string_equal(node.ready.arch, "emulated-cdna");
-    assert_string_equal(node.ready.device_class, "emulated-cdna-bf16-1");
+    assert_string_equal(node.ready.device_class, "emulated-cdna-bf16-2");
     assert_int_equal(node.ready.threads, 0);
     assert_int_equal(node.ready.memory_total, 33554432);
     assert_non_null(strstr(node.ready.sandbox, "rlimits"));
