@@ -13,9 +13,9 @@
 static const struct {
     const char *key, *label, *meaning;
 } figures[] = {
-    {"seam_median", "seams, median", "change at window borders over the usual; 1 is invisible"},
-    {"seam_max", "seams, worst", ""},
-    {"seam_chance", "seams, by chance", "what a random place gives"},
+    {"seam_median", "seams, median", "largest change near window borders, in usual changes"},
+    {"seam_max", "seams, worst", "the same of the border that changes most"},
+    {"seam_chance", "seams, by chance", "the same at any place: a median far above it shows"},
     {"flicker", "flicker", "at the windows' period, over its neighbours"},
     {"drift", "colour drift", "delta E per minute"},
     {"sharpness_overlap", "sharpness", "in overlaps over outside"},
