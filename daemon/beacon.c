@@ -19,6 +19,7 @@
 
 struct sora_beacon {
     int fd;
+    struct sockaddr_in to;
     unsigned char node[SORA_NODE_ID_SIZE];
     unsigned char datagram[SORA_BEACON_SIZE];
     sora_time send_at;
@@ -51,13 +52,21 @@ bool sora_beacon_unpack(const void *data, size_t size, uint32_t address,
     return true;
 }
 
-int sora_beacon_create(const unsigned char node[SORA_NODE_ID_SIZE], uint16_t port,
-                       struct sora_beacon **out_beacon, struct sora_fault *fault)
+int sora_beacon_create(const struct sora_beacon_params *params, struct sora_beacon **out_beacon,
+                       struct sora_fault *fault)
 {
+    const char *address = params->address ? params->address : "255.255.255.255";
+    struct in_addr to;
+    if (inet_pton(AF_INET, address, &to) != 1)
+        return sora_fault_set(fault, SORA_E_INVALID, "the beacon's address '%.40s' is none",
+                              address);
     struct sora_beacon *beacon = calloc(1, sizeof(*beacon));
     if (!beacon)
         return sora_fault_set(fault, SORA_E_MEMORY, "not enough memory for the beacon");
-    const struct sockaddr_in any = {.sin_family = AF_INET, .sin_port = htons(SORA_BEACON_PORT)};
+    uint16_t udp_port = params->udp_port ? params->udp_port : SORA_BEACON_PORT;
+    const struct sockaddr_in any = {.sin_family = AF_INET, .sin_port = htons(udp_port)};
+    beacon->to = any;
+    beacon->to.sin_addr = to;
     int on = 1, rc = SORA_OK;
     beacon->fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (beacon->fd < 0 || setsockopt(beacon->fd, SOL_SOCKET, SO_BROADCAST, &on, sizeof(on)) != 0 ||
@@ -65,9 +74,9 @@ int sora_beacon_create(const unsigned char node[SORA_NODE_ID_SIZE], uint16_t por
         bind(beacon->fd, (const struct sockaddr *)&any, sizeof(any)) != 0)
         rc = sora_fault_set(fault, sora_error_from_errno(errno),
                             "the beacon cannot use UDP port %d: %s; turn it off with --beacon=off",
-                            SORA_BEACON_PORT, strerror(errno));
-    memcpy(beacon->node, node, sizeof(beacon->node));
-    sora_beacon_pack(node, port, beacon->datagram);
+                            udp_port, strerror(errno));
+    memcpy(beacon->node, params->node, sizeof(beacon->node));
+    sora_beacon_pack(params->node, params->port, beacon->datagram);
     if (rc)
         sora_beacon_destroy(&beacon);
     else
@@ -97,11 +106,8 @@ sora_time sora_beacon_deadline(const struct sora_beacon *beacon)
 
 static void send_out(struct sora_beacon *beacon, sora_time now)
 {
-    const struct sockaddr_in all = {.sin_family = AF_INET,
-                                    .sin_port = htons(SORA_BEACON_PORT),
-                                    .sin_addr = {htonl(INADDR_BROADCAST)}};
     bool failed = sendto(beacon->fd, beacon->datagram, sizeof(beacon->datagram), 0,
-                         (const struct sockaddr *)&all, sizeof(all)) < 0;
+                         (const struct sockaddr *)&beacon->to, sizeof(beacon->to)) < 0;
     if (failed && !beacon->failed)
         sora_log(SORA_LOG_WARN, "the beacon does not get out, members tell our address: %s",
                  strerror(errno));

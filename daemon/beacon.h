@@ -29,9 +29,16 @@ void sora_beacon_pack(const unsigned char node[SORA_NODE_ID_SIZE], uint16_t port
 bool sora_beacon_unpack(const void *data, size_t size, uint32_t address,
                         struct sora_beacon_hint *out_hint);
 
-/* Errors: IO, DENIED. Returns owned. */
-int sora_beacon_create(const unsigned char node[SORA_NODE_ID_SIZE], uint16_t port,
-                       struct sora_beacon **out_beacon, struct sora_fault *fault);
+struct sora_beacon_params {
+    const unsigned char *node; /* [SORA_NODE_ID_SIZE], borrowed */
+    uint16_t port;             /* where the node listens */
+    uint16_t udp_port;         /* 0 means SORA_BEACON_PORT */
+    const char *address;       /* to send to; NULL means everybody, 255.255.255.255 */
+};
+
+/* Errors: INVALID (the address), IO, DENIED. Returns owned. */
+int sora_beacon_create(const struct sora_beacon_params *params, struct sora_beacon **out_beacon,
+                       struct sora_fault *fault);
 void sora_beacon_destroy(struct sora_beacon **beacon);
 int sora_beacon_fd(const struct sora_beacon *beacon);
 sora_time sora_beacon_deadline(const struct sora_beacon *beacon);

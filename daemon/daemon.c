@@ -75,7 +75,9 @@ static int open_beacon(struct sora_daemon *daemon, struct sora_fault *fault)
     const char *port = strrchr(daemon->endpoint, ':');
     if (!daemon->config->beacon)
         return SORA_OK;
-    return sora_beacon_create(daemon->post.self, (uint16_t)atoi(port + 1), &daemon->beacon, fault);
+    const struct sora_beacon_params params = {.node = daemon->post.self,
+                                              .port = (uint16_t)atoi(port + 1)};
+    return sora_beacon_create(&params, &daemon->beacon, fault);
 }
 
 static int open_all(struct sora_daemon *daemon, struct sora_fault *fault)

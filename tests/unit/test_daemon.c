@@ -2,10 +2,13 @@
 #include "base/clock.h"
 #include "tests/unit/daemon_fixture.h"
 
+#include <arpa/inet.h>
+#include <netinet/in.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/socket.h>
 
 #include <cmocka.h>
 
@@ -419,6 +422,68 @@ static void what_is_in_use_is_said(void **state)
     assert_null(second);
 }
 
+/* ---- the beacon ---- */
+
+/* A UDP port that nobody uses. */
+static uint16_t free_udp_port(void)
+{
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}};
+    socklen_t size = sizeof(address);
+    int fd = socket(AF_INET, SOCK_DGRAM, 0);
+    assert_int_equal(bind(fd, (struct sockaddr *)&address, size), 0);
+    assert_int_equal(getsockname(fd, (struct sockaddr *)&address, &size), 0);
+    close(fd);
+    return ntohs(address.sin_port);
+}
+
+static struct sora_beacon *open_beacon(const unsigned char *node, uint16_t port, uint16_t udp_port)
+{
+    struct sora_fault fault = {0};
+    struct sora_beacon *beacon = NULL;
+    const struct sora_beacon_params params = {
+        .node = node, .port = port, .udp_port = udp_port, .address = "127.255.255.255"};
+    if (sora_beacon_create(&params, &beacon, &fault))
+        fail_msg("%s", fault.text);
+    return beacon;
+}
+
+static bool heath_is_suggested(void)
+{
+    const struct sora_member *member =
+        sora_members_find(&boxes[0].daemon->members, boxes[1].daemon->post.self);
+    return member && strcmp(member->hint, "tcp://127.0.0.1:4242") == 0;
+}
+
+/* Broadcast over loopback: a stranger's datagram, then a member's. */
+static void a_beacon_suggests_addresses_of_members_alone(void **state)
+{
+    (void)state;
+    struct box *brook = start("brook"), *heath = start("heath");
+    join_as_member(brook, heath, "");
+    assert_true(boxes_run(0, all_up));
+    uint16_t udp_port = free_udp_port();
+    unsigned char stranger[SORA_NODE_ID_SIZE] = {7};
+    brook->daemon->beacon = open_beacon(brook->daemon->post.self, 4240, udp_port);
+    struct sora_beacon *others[] = {open_beacon(stranger, 4241, udp_port),
+                                    open_beacon(heath->daemon->post.self, 4242, udp_port)};
+    struct sora_beacon_hint hint;
+    sora_time now = sora_clock_now();
+    while (sora_beacon_step(others[0], now, &hint)) {
+    }
+    assert_true(sora_beacon_deadline(others[0]) > now); /* it was sent */
+    int members = brook->daemon->members.count;
+    bool heard = false;
+    while (sora_beacon_step(others[1], now, &hint)) /* sends, and hears who sent before */
+        heard |= memcmp(hint.node, stranger, sizeof(stranger)) == 0 &&
+                 strcmp(hint.endpoint, "tcp://127.0.0.1:4241") == 0;
+    assert_true(heard);
+    assert_true(boxes_run(0, heath_is_suggested));
+    assert_int_equal(brook->daemon->members.count, members);
+    assert_null(sora_members_find(&brook->daemon->members, stranger));
+    sora_beacon_destroy(&others[0]);
+    sora_beacon_destroy(&others[1]);
+}
+
 /* ---- added models ---- */
 
 static const Farm__Message *ask_models(struct box *box, const char *add, const char *remove)
@@ -521,6 +586,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(nodes_logs_and_doctor_answer, setup, teardown),
         cmocka_unit_test_setup_teardown(an_unknown_key_is_turned_away, setup, teardown),
         cmocka_unit_test_setup_teardown(what_is_in_use_is_said, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_beacon_suggests_addresses_of_members_alone, setup,
+                                        teardown),
         cmocka_unit_test_setup_teardown(added_models_are_remembered_until_removed, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
