@@ -77,6 +77,7 @@ static const struct sora_setting rows[] = {
      .help = "what is logged; default info"},
     COMMAND("check-config", 0, check_config, "check the configuration, print it and end"),
     COMMAND("help", 'h', help, "print this text"),
+    COMMAND("manual", 0, manual, "print the manual page (roff)"),
     COMMAND("version", 'V', version, "print the version"),
 };
 
@@ -204,7 +205,7 @@ int sora_config_load(int argc, char **argv, struct sora_config *out_config,
     *out_config = (struct sora_config){.config = NULL};
     sora_settings_init(&sora_config_table, out_config);
     int rc = sora_settings_parse_arguments(&sora_config_table, argc, argv, out_config, fault);
-    if (rc || out_config->help || out_config->version)
+    if (rc || out_config->help || out_config->manual || out_config->version)
         return rc;
     rc = load_file(out_config, fault);
     if (rc == SORA_OK && fill_defaults(out_config) != SORA_OK)

@@ -23,7 +23,7 @@ struct sora_config {
         *blob_limit, *keep, *worker;
     int64_t control_port, bulk_port, invite_port;
     int log_level; /* enum sora_log_level */
-    int beacon, check_config, help, version;
+    int beacon, check_config, help, manual, version;
 
     /* Resolved. */
     uint32_t role_bits; /* enum sora_role */
@@ -43,8 +43,9 @@ extern const struct sora_settings_table sora_config_table;
 
 /* Reads options, then the file (--config, else the first that exists of
  * XDG_CONFIG_HOME/sorafarm/sorad.yaml and /etc/sorafarm/sorad.yaml), fills in defaults and checks
- * everything. With --help or --version it stops after the options. The struct is to be finished
- * also after an error. Errors: INVALID, LIMIT, FORMAT, NOT_FOUND (the --config file), DENIED. */
+ * everything. With --help, --manual or --version it stops after the options. The struct is to be
+ * finished also after an error. Errors: INVALID, LIMIT, FORMAT, NOT_FOUND (the --config file),
+ * DENIED. */
 int sora_config_load(int argc, char **argv, struct sora_config *out_config,
                      struct sora_fault *fault);
 void sora_config_fini(struct sora_config *config);

@@ -2,6 +2,7 @@
  * sorad: the daemon. Options and configuration, signals, systemd; the rest is daemon/daemon.h.
  */
 #include "base/log.h"
+#include "base/roff.h"
 #include "daemon/daemon.h"
 #include "daemon/log_ring.h"
 
@@ -116,6 +117,28 @@ static int serve(struct sora_config *config)
     return rc ? EXIT_FAILURE : EXIT_SUCCESS;
 }
 
+static void print_manual(FILE *out)
+{
+    sora_roff_head("sorad", 8, "daemon of a render farm", "sorad [options]", out);
+    sora_roff_text(sora_config_table.about, out);
+    fputs("\nFarms are made and joined with\n.BR soractl (1).\n"
+          ".SH OPTIONS\nEach but \\-\\-config, \\-\\-check\\-config, "
+          "\\-\\-help, \\-\\-manual and \\-\\-version is also a key of the YAML file, with "
+          "\\(oq_\\(cq for \\(oq\\-\\(cq. Options win over the file.\n",
+          out);
+    sora_roff_options(&sora_config_table, out);
+    fputs(
+        ".SH SIGNALS\nSIGTERM and SIGINT drain: no new work is taken, running work is handed over "
+        "at its next checkpoint. A second one ends at once.\n"
+        ".SH EXIT STATUS\n0 ended as asked, 1 failed, 2 bad configuration.\n"
+        ".SH FILES\n.TP\n~/.config/sorafarm/sorad.yaml, /etc/sorafarm/sorad.yaml\n"
+        "the configuration; the first that exists is read.\n"
+        ".TP\n/var/lib/sorafarm, ~/.local/state/sorafarm\nthe state.\n"
+        ".SH ENVIRONMENT\n.TP\nSORAFARM_STATE\nthe state folder.\n"
+        ".SH SEE ALSO\n.BR soractl (1),\n.BR sora\\-worker (1)\n",
+        out);
+}
+
 int main(int argc, char **argv)
 {
     struct sora_config config;
@@ -127,6 +150,8 @@ int main(int argc, char **argv)
         status = EXIT_CONFIGURATION;
     } else if (config.help) {
         sora_settings_print_help(&sora_config_table, stdout);
+    } else if (config.manual) {
+        print_manual(stdout);
     } else if (config.version) {
         puts("sorad " SORA_VERSION);
     } else if (config.check_config) {

@@ -35,7 +35,7 @@ static const struct sora_setting option_rows[] = {
     ROW("frames", SORA_SETTING_FLAG, frames, NULL, NULL, "for sorad: the cards over descriptor 3"),
     ROW("help", SORA_SETTING_FLAG, help, NULL, NULL, "print this"),
 };
-static const struct sora_settings_table option_table = {
+const struct sora_settings_table sora_devices_options_table = {
     .usage = "sora-worker devices [--json] [--plan MODEL SIZE FRAMES]",
     .about = "Lists the devices of this machine: the CPU, cards of AMD and NVIDIA, and why there "
              "are none of a vendor.",
@@ -351,16 +351,17 @@ int sora_command_devices(int argc, char **argv)
     struct options options;
     struct sora_device_plan_ask ask = {.model = NULL};
     struct sora_fault fault = {0};
-    sora_settings_init(&option_table, &options);
+    sora_settings_init(&sora_devices_options_table, &options);
     int error = take_plan(&argc, argv, &ask, &fault);
     if (!error)
-        error = sora_settings_parse_arguments(&option_table, argc, argv, &options, &fault);
+        error = sora_settings_parse_arguments(&sora_devices_options_table, argc, argv, &options,
+                                              &fault);
     if (!error && options.help)
-        sora_settings_print_help(&option_table, stdout);
+        sora_settings_print_help(&sora_devices_options_table, stdout);
     else if (!error)
         error = run(&options, &ask, &fault);
     if (error)
         fprintf(stderr, "sora-worker devices: %s\n", fault.text);
-    sora_settings_fini(&option_table, &options);
+    sora_settings_fini(&sora_devices_options_table, &options);
     return sora_error_exit_status(error);
 }

@@ -32,7 +32,7 @@ static const struct sora_setting option_rows[] = {
     ROW("json", SORA_SETTING_FLAG, json, NULL, NULL, "print JSON alone"),
     ROW("help", SORA_SETTING_FLAG, help, NULL, NULL, "print this"),
 };
-static const struct sora_settings_table option_table = {
+const struct sora_settings_table sora_selftest_options_table = {
     .usage = "sora-worker selftest [--device NAME | --emulator KIND] [--json]",
     .about = "Runs every operation on the cards of this machine and compares with the CPU. Takes "
              "less than two minutes; please send the last line back for cards that README.md does "
@@ -204,14 +204,15 @@ int sora_command_selftest(int argc, char **argv)
 {
     struct options options;
     struct sora_fault fault = {0};
-    sora_settings_init(&option_table, &options);
-    int error = sora_settings_parse_arguments(&option_table, argc, argv, &options, &fault);
+    sora_settings_init(&sora_selftest_options_table, &options);
+    int error =
+        sora_settings_parse_arguments(&sora_selftest_options_table, argc, argv, &options, &fault);
     if (!error && options.help)
-        sora_settings_print_help(&option_table, stdout);
+        sora_settings_print_help(&sora_selftest_options_table, stdout);
     else if (!error)
         error = run(&options, &fault);
     if (error)
         fprintf(stderr, "sora-worker selftest: %s\n", fault.text);
-    sora_settings_fini(&option_table, &options);
+    sora_settings_fini(&sora_selftest_options_table, &options);
     return sora_error_exit_status(error);
 }

@@ -124,10 +124,10 @@ SORAD_BAD = {
     "models": ["", "/nonexistent/model"], "blob-limit": ["", "0", "-1", "x"],
     "worker": ["", "/nonexistent/sora-worker"], "log-level": ["loud"],
     "keep": ["", "0d", "-1d", "30", "3651d", "1w", "30dd"],
-    "beacon": [], "check-config": [], "help": [], "version": [],
+    "beacon": [], "check-config": [], "help": [], "manual": [], "version": [],
 }
 COMMAND_ONLY = ("job", "output", "wait", "keep-latents", "dry-run", "state", "json", "help",
-                "config", "check-config", "version", "priority")
+                "config", "check-config", "manual", "version", "priority")
 
 
 def options_of(name, *command):

@@ -1,9 +1,11 @@
 /* Settings tables: command line, YAML, ranges, suggestions. */
+#include "base/roff.h"
 #include "base/settings.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -155,12 +157,34 @@ static void missing_file_is_named(void **state)
     assert_non_null(strstr(fault.text, "/nonexistent/job.yaml"));
 }
 
+/* Every option is in the manual page, and nothing of it is taken for a command of roff. */
+static void manual_pages_have_all_options(void **state)
+{
+    (void)state;
+    static const struct sora_setting odd[] = {
+        {"a-b", 0, SORA_SETTING_CHOICE, 0, 0, 0, "x|y", "NAME", "\\-\n.so /etc/passwd", 0}};
+    static const struct sora_settings_table odd_table = {"t", "a", odd, 1};
+    char *page = NULL;
+    size_t size = 0;
+    FILE *out = open_memstream(&page, &size);
+    sora_roff_head("sora-test", 8, "tests", "sora-test [options]", out);
+    sora_roff_options(&table, out);
+    sora_roff_options(&odd_table, out);
+    fclose(out);
+    assert_non_null(strstr(page, ".TH \"SORA-TEST\" 8 "));
+    for (int i = 0; i < table.row_count; i++)
+        assert_non_null(strstr(page, table.rows[i].name));
+    assert_non_null(strstr(page, "(1 to 1000)"));
+    assert_non_null(strstr(page, "\\-\\-a\\-b\\fR NAME\n\\e\\-\n\\&.so /etc/passwd (x|y)"));
+    free(page);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(arguments_set_values),     cmocka_unit_test(bad_arguments_are_named),
         cmocka_unit_test(yaml_fills_what_is_unset), cmocka_unit_test(bad_yaml_is_named),
-        cmocka_unit_test(missing_file_is_named),
+        cmocka_unit_test(missing_file_is_named),    cmocka_unit_test(manual_pages_have_all_options),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
