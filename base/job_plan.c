@@ -298,7 +298,7 @@ static double pass_bytes(const struct sora_model_facts *facts, const struct sora
  * of decoding frame by frame, for which the other's weights leave. Weights in f32 take half there,
  * and so do the decoder's past frames; its scratch takes a third. */
 static double card_bytes(const struct sora_model_facts *facts, const struct sora_job_plan *plan,
-                         int32_t window)
+                         int32_t window, bool is_int8)
 {
     double tokens = (double)window * (plan->width / facts->multiple_width) *
                     (plan->height / facts->multiple_height);
@@ -309,8 +309,8 @@ static double card_bytes(const struct sora_model_facts *facts, const struct sora
     double stored = (double)facts->weight_bytes - (double)facts->text_weight_bytes -
                     (double)facts->vae_weight_bytes;
     double matrices = 2.0 * facts->layers * (8 * hidden * hidden + 2 * hidden * ffn);
-    double sampling =
-        fmin(stored, CARD_EDGES * matrices) + contexts + rounded + pass_bytes(facts, plan, window);
+    double weights = fmin(stored, CARD_EDGES * matrices) - (is_int8 ? matrices / 2 : 0);
+    double sampling = fmax(weights, 0) + contexts + rounded + pass_bytes(facts, plan, window);
     double decoding = (double)facts->vae_weight_bytes / 2 +
                       (double)plan->width * plan->height * facts->decode_pixel_bytes / 2;
     return fmax(sampling, decoding);
@@ -337,7 +337,8 @@ static void plan_memory(const struct sora_model_facts *facts, struct sora_job_pl
     plan->weight_bytes = (int64_t)facts->weight_bytes - plan->text_bytes;
     plan->activation_bytes =
         (int64_t)(pass_bytes(facts, plan, window) + pixels * facts->decode_pixel_bytes);
-    plan->card_bytes = (int64_t)card_bytes(facts, plan, window);
+    plan->card_bytes = (int64_t)card_bytes(facts, plan, window, false);
+    plan->card_int8_bytes = (int64_t)card_bytes(facts, plan, window, true);
     plan->state_latent_bytes = (int64_t)(latent * (parts + covering));
     plan->halo_latent_bytes = (int64_t)latent;
 }

@@ -88,9 +88,9 @@ struct sora_job_plan {
     /* Of one window's pass and of decoding, which follow each other in one process that keeps the
      * memory of both. Within +-15 % of what the transformer and the VAE take. */
     int64_t activation_bytes;
-    /* What a card must have free beside the state: its weights without the text encoder's, which
-     * runs on the CPU when there is no room, and both of the above (node/device_plan.h). */
-    int64_t card_bytes;
+    /* What a card must have free beside the state: the greatest of the phases, whose weights give
+     * way to each other (node/device_plan.h); with weights of 16 bits, and of 8. */
+    int64_t card_bytes, card_int8_bytes;
     int64_t state_latent_bytes; /* solver state and predictions of one owned latent */
     int64_t halo_latent_bytes;  /* one latent as float32 */
 };

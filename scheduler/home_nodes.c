@@ -68,6 +68,7 @@ static void take_device(const Farm__Device *wire, struct home_device *out)
     home_cut_text(wire->id, out->id, sizeof(out->id));
     home_cut_text(wire->device_class, out->class_text, sizeof(out->class_text));
     out->is_card = strcmp(wire->kind, "gpu") == 0;
+    out->is_int8 = out->is_card && strstr(out->class_text, "-int8-");
     out->speed_count = 0;
     for (size_t i = 0; i < wire->n_speeds && i < HOME_SPEEDS_MAX; i++) {
         const Farm__Speed *speed = wire->speeds[i];
@@ -129,6 +130,7 @@ static void put_device(const struct wanted *wanted, const Farm__Device *wire,
     *out = (struct sora_farm_device){
         .device_class = digest64(device->class_text, strlen(device->class_text)),
         .is_card = device->is_card,
+        .is_int8 = device->is_int8,
         .memory_free_bytes =
             (int64_t)(wire->memory_free < BYTES_MAX ? wire->memory_free : BYTES_MAX),
         .offered = wanted->allowed && (wire->state == FARM__DEVICE_STATE__DEVICE_READY ||

@@ -15,9 +15,12 @@ static ProtobufCBinaryData bytes_of(const void *data, size_t size)
 
 /* ---- offers ---- */
 
-uint64_t home_memory_bytes(const struct sora_job_plan *plan, bool is_card, int32_t latents)
+uint64_t home_memory_bytes(const struct sora_job_plan *plan, const struct home_device *device,
+                           int32_t latents)
 {
-    int64_t fixed = is_card ? plan->card_bytes : plan->weight_bytes + plan->activation_bytes;
+    int64_t fixed = !device || !device->is_card ? plan->weight_bytes + plan->activation_bytes
+                    : device->is_int8           ? plan->card_int8_bytes
+                                                : plan->card_bytes;
     return (uint64_t)fixed + (uint64_t)latents * (uint64_t)plan->state_latent_bytes;
 }
 
@@ -30,7 +33,7 @@ static uint64_t memory_of(const struct sora_home *home, const struct home_take *
         return 0; /* its weights are read in place */
     if (shard >= 0 && sora_farm_order_get(home->farm, &take->id, shard, &order) == SORA_OK)
         latents = order.latents.end - order.latents.first;
-    return home_memory_bytes(take->job->plan, device->is_card, latents);
+    return home_memory_bytes(take->job->plan, device, latents);
 }
 
 void home_send_offer(struct sora_home *home, struct home_take *take, const struct home_node *node,

@@ -59,8 +59,9 @@ void home_list_models(struct sora_home *home, struct sora_bytes *out);
 void home_take_names(struct home_job *job);
 /* Spec and manifest of `job` to plan, notes and names. Errors: those of sora_job_plan_make. */
 int home_plan_job(struct home_job *job, struct sora_fault *fault);
-/* What a device needs for a shard of so many latents. */
-uint64_t home_memory_bytes(const struct sora_job_plan *plan, bool is_card, int32_t latents);
+/* What a device needs for a shard of so many latents; NULL: one without memory of its own. */
+uint64_t home_memory_bytes(const struct sora_job_plan *plan, const struct home_device *device,
+                           int32_t latents);
 void home_farm_job(const struct sora_home *home, const struct home_job *job, int32_t take,
                    struct sora_farm_job *out);
 void home_reply_plan(struct sora_home *home, struct home_reply *reply, struct home_job *job);

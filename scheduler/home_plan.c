@@ -226,6 +226,7 @@ void home_farm_job(const struct sora_home *home, const struct home_job *job, int
                  .memory_fixed_bytes = plan->weight_bytes + plan->activation_bytes,
                  .memory_card_bytes = plan->card_bytes,
                  .memory_text_bytes = plan->text_bytes,
+                 .memory_int8_bytes = plan->card_int8_bytes,
                  .memory_latent_bytes = plan->state_latent_bytes,
                  .halo_latent_bytes = plan->halo_latent_bytes},
         .model = job->model_key,
@@ -242,7 +243,7 @@ struct plan_room {
     Farm__PlanShard shards[PLAN_SHARDS_MAX];
     Farm__PlanShard *pointers[PLAN_SHARDS_MAX];
     char devices[SORA_PLAN_DEVICES_MAX][SORA_PLAN_NAME_SIZE];
-    bool is_card[SORA_PLAN_DEVICES_MAX];
+    const struct home_device *kinds[SORA_PLAN_DEVICES_MAX];
     char names[PLAN_SHARDS_MAX][2][SORA_PLAN_NAME_SIZE];
     char notes[SORA_JOB_NOTES_MAX][256], waiting[512];
     char *note_pointers[SORA_JOB_NOTES_MAX];
@@ -260,7 +261,7 @@ static int list_devices(const struct sora_home *home, struct plan_room *room)
         for (int k = 0; node && up && k < node->device_count; k++) {
             if (!node->offered[k] || count == SORA_PLAN_DEVICES_MAX)
                 continue;
-            room->is_card[count] = node->devices[k].is_card;
+            room->kinds[count] = &node->devices[k];
             snprintf(room->devices[count++], SORA_PLAN_NAME_SIZE, "%.35s/%.23s", node->name,
                      node->devices[k].id);
         }
@@ -279,8 +280,8 @@ static void put_shard(const struct home_job *job, struct plan_room *room, int32_
     out->end = (uint32_t)shard->latents.end;
     out->take = (uint32_t)take;
     out->seconds = (double)shard->cost_us / 1e6;
-    bool is_card = shard->device < devices && room->is_card[shard->device];
-    out->memory = home_memory_bytes(job->plan, is_card, shard->latents.end - shard->latents.first);
+    const struct home_device *kind = shard->device < devices ? room->kinds[shard->device] : NULL;
+    out->memory = home_memory_bytes(job->plan, kind, shard->latents.end - shard->latents.first);
     if (shard->device >= devices)
         return;
     char name[SORA_PLAN_NAME_SIZE];

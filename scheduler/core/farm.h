@@ -42,7 +42,7 @@ struct sora_farm_speed {
 struct sora_farm_device {
     char name[24]; /* "gpu0"; checked by the driver */
     uint64_t device_class;
-    bool is_card;
+    bool is_card, is_int8;
     int64_t memory_free_bytes; /* while it renders nothing */
     bool offered;              /* may be used now (idle policy, hours, state) */
     int32_t speed_count;

@@ -22,7 +22,8 @@ int farm_check_job(const struct sora_farm_job *job, struct sora_fault *fault)
     if (plan->context_latents < 0 || plan->context_latents > 1024 || plan->memory_fixed_bytes < 0 ||
         plan->memory_fixed_bytes > BYTES_MAX || plan->memory_card_bytes < 0 ||
         plan->memory_card_bytes > BYTES_MAX || plan->memory_text_bytes < 0 ||
-        plan->memory_text_bytes > BYTES_MAX || plan->memory_latent_bytes < 0 ||
+        plan->memory_text_bytes > BYTES_MAX || plan->memory_int8_bytes < 0 ||
+        plan->memory_int8_bytes > BYTES_MAX || plan->memory_latent_bytes < 0 ||
         plan->memory_latent_bytes > BYTES_MAX || plan->halo_latent_bytes < 1 ||
         plan->halo_latent_bytes > INT32_MAX)
         return sora_fault_set(fault, SORA_E_INVALID, "a size of the job is out of range");

@@ -97,6 +97,7 @@ static void fill_device(const struct sora_farm *farm, const struct farm_node *no
 {
     *out = (struct sora_plan_device){.device_class = device->info.device_class,
                                      .is_card = device->info.is_card,
+                                     .is_int8 = device->info.is_int8,
                                      .memory_free_bytes = device->info.memory_free_bytes};
     name_device(node, &device->info, out->name);
     if (!fill_speed(device, model, out))

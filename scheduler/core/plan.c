@@ -81,6 +81,8 @@ int64_t sora_plan_cost_us(const struct sora_plan_job *job, const struct sora_pla
 static int64_t fixed_bytes(const struct sora_plan_job *job, const struct sora_plan_device *device)
 {
     bool as_card = device->is_card && job->memory_card_bytes > 0;
+    if (device->is_int8 && job->memory_int8_bytes > 0)
+        return job->memory_int8_bytes;
     return as_card ? job->memory_card_bytes : job->memory_fixed_bytes;
 }
 

@@ -30,6 +30,7 @@ struct sora_plan_job {
     int64_t memory_fixed_bytes;           /* weights and one window's activations */
     int64_t memory_card_bytes;            /* the same on a card; 0: as elsewhere */
     int64_t memory_text_bytes;            /* that encoding the texts would like to have */
+    int64_t memory_int8_bytes;            /* on a card that holds weights in 8 bits; 0: as a card */
     int64_t memory_latent_bytes;          /* state of one owned latent */
     int64_t halo_latent_bytes;            /* one latent on the wire */
     int64_t window_us_guess;              /* for devices that were not measured; 0 means 1 s */
@@ -39,7 +40,7 @@ struct sora_plan_job {
 struct sora_plan_device {
     char name[SORA_PLAN_NAME_SIZE]; /* "brook/gpu0" */
     uint64_t device_class;          /* digest of kind, architecture and kernel version; not 0 */
-    bool is_card;                   /* has memory of its own */
+    bool is_card, is_int8;          /* has memory of its own; holds weights in 8 bits there */
     int64_t memory_free_bytes;
     int64_t window_us, decode_us; /* measured for the job's model and size; 0: not measured */
     int64_t link_bytes_per_s;     /* to its neighbours; 0 means 50 MB/s */

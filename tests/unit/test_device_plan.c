@@ -154,6 +154,9 @@ static void test_the_farm_counts_the_same(void **state)
         print_message("%dx%d: the farm counts %.2f of the card's plan\n", sizes[i][0], sizes[i][1],
                       ratio);
         assert_true(ratio > 0.9 && ratio < 1.3);
+        card = plan_of(model, sizes[i][0], sizes[i][1], 401, SORA_GPU_INT8);
+        ratio = (double)plan.card_int8_bytes / (double)sora_device_plan_needed(&card);
+        assert_true(ratio > 0.9 && ratio < 1.3);
     }
     sora_bundle_fini(&bundle);
 }

@@ -156,6 +156,11 @@ static void cards_need_less_memory(void **state)
     assert_int_equal(sora_plan_make(&job, devices, 2, &plan, NULL), SORA_OK);
     assert_int_equal(plan.shards[0].device, 1);
     devices[1].memory_free_bytes = 6000000000;
+    job.memory_int8_bytes = 5000000000; /* of a card that holds weights so, and of no other */
+    devices[1].is_int8 = true;
+    assert_int_equal(sora_plan_make(&job, devices, 2, &plan, NULL), SORA_OK);
+    assert_int_equal(plan.shards[0].device, 1);
+    devices[1].is_int8 = false;
     assert_int_equal(sora_plan_make(&job, devices, 2, &plan, &fault), SORA_E_NOT_FOUND);
     assert_string_equal(fault.text, "a CPU needs 30.0 GB, largest free is 24.0 GB on ash/cpu0; a "
                                     "card needs 7.0 GB, largest free is 6.0 GB on ash/gpu0");
