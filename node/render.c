@@ -3,8 +3,11 @@
 #include "node/model_folder.h"
 
 #include "hip/cpu/cpu.h"
+#include "hip/gpu/gpu.h"
 #include "model/tensor_file.h"
 #include "model/transformer.h"
+#include "node/device_open.h"
+#include "node/device_plan.h"
 #include "node/model_facts.h"
 #include "node/render_output.h"
 #include "node/render_sample.h"
@@ -19,7 +22,7 @@
 
 /* Everything that stays open for the whole render. */
 struct engine {
-    struct sora_device *device;
+    struct sora_device *device, *text_device; /* text_device: NULL, or the CPU */
     struct sora_bundle bundle;
     struct sora_transformer *transformer;
     struct sora_vae *vae;
@@ -34,29 +37,80 @@ static void engine_close(struct engine *engine)
     sora_vae_destroy(&engine->vae);
     sora_transformer_destroy(&engine->transformer);
     sora_bundle_fini(&engine->bundle);
+    sora_device_destroy(&engine->text_device);
     sora_device_destroy(&engine->device);
 }
 
-static int engine_open(struct engine *engine, const struct sora_render_options *options,
-                       struct sora_fault *fault)
+/* ---- the device ---- */
+
+/* What a card takes for the longest take, before any weight is read. */
+static int check_card(const struct engine *engine, const struct sora_render_options *options,
+                      const struct sora_job_plan *plan, struct sora_fault *fault)
 {
-    int error = sora_bundle_open(options->job.model ? options->job.model : DEFAULT_MODEL,
-                                 &engine->bundle, fault);
-    if (!error)
-        error = sora_model_folder_check_links(engine->bundle.directory, fault);
+    struct sora_device_plan_ask ask = {
+        .model = engine->bundle.directory,
+        .width = plan->width,
+        .height = plan->height,
+        .frames = 1,
+        .precision =
+            options->precision > 0 ? (enum sora_gpu_precision)options->precision : SORA_GPU_BF16};
+    struct sora_device_plan needs;
+    struct sora_device_caps caps;
+    for (int32_t i = 0; i < plan->take_count; i++)
+        ask.frames =
+            plan->takes[i].frames_made > ask.frames ? plan->takes[i].frames_made : ask.frames;
+    int error = sora_device_plan_make(&ask, &needs, fault);
     if (error)
         return error;
-    const struct sora_cpu_params params = {
-        .thread_count = options->threads == SORA_SETTING_INT_UNSET ? 0 : (int)options->threads};
-    error = sora_cpu_device_create(&params, &engine->device, fault);
+    sora_device_caps(engine->device, &caps);
+    double need = (double)(sora_device_plan_needed(&needs) + needs.vae); /* opened at once */
+    if (need <= (double)caps.memory_free)
+        return 0;
+    return sora_fault_set(fault, SORA_E_LIMIT,
+                          "%dx%d needs %.1f GB on the card, %.1f GB are free; choose a smaller "
+                          "--size or --device cpu0",
+                          plan->width, plan->height, need / 1e9, (double)caps.memory_free / 1e9);
+}
+
+static int open_named(struct engine *engine, const struct sora_render_options *options,
+                      const char *name, const struct sora_job_plan *plan, struct sora_fault *fault)
+{
+    const struct sora_device_open_params params = {
+        .name = name,
+        .threads = options->threads == SORA_SETTING_INT_UNSET ? 0 : (int)options->threads,
+        .precision = options->precision > 0 ? options->precision : 0};
+    int error = sora_device_open(&params, &engine->device, fault);
+    if (!error && sora_gpu_device_card(engine->device))
+        error = check_card(engine, options, plan, fault);
+    if (error)
+        sora_device_destroy(&engine->device);
+    return error;
+}
+
+/* The device that was asked for; else the first card, which need not be there or be good enough. */
+static int open_device(struct engine *engine, const struct sora_render_options *options,
+                       struct sora_render_result *result, struct sora_fault *fault)
+{
+    struct sora_fault why = {0};
+    if (options->device)
+        return open_named(engine, options, options->device, &result->plan, fault);
+    int error = open_named(engine, options, "gpu0", &result->plan, &why);
+    if (!error)
+        return 0;
+    if (error == SORA_E_INVALID) /* SORA_GPU */
+        return sora_fault_set(fault, error, "%s", why.text);
+    if (error != SORA_E_NOT_FOUND)
+        sora_job_note(&result->notes, "the CPU is used: %s", why.text);
+    return open_named(engine, options, "cpu0", &result->plan, fault);
+}
+
+static int open_parts(struct engine *engine, struct sora_fault *fault)
+{
     char path[PATH_SIZE];
     sora_bundle_path(&engine->bundle, "transformer", path, sizeof(path));
-    if (!error)
-        error = sora_transformer_open(path, engine->device, &engine->transformer, fault);
+    int error = sora_transformer_open(path, engine->device, &engine->transformer, fault);
     sora_bundle_path(&engine->bundle, "vae", path, sizeof(path));
-    if (!error)
-        error = sora_vae_open(path, engine->device, &engine->vae, fault);
-    return error;
+    return error ? error : sora_vae_open(path, engine->device, &engine->vae, fault);
 }
 
 static int make_plan(struct engine *engine, const struct sora_render_options *options,
@@ -132,7 +186,7 @@ static void note_unknown_words(const struct engine *engine, struct sora_job_note
 static int prepare_text(struct engine *engine, const struct sora_render_options *options,
                         struct sora_render_result *result, struct sora_fault *fault)
 {
-    const struct sora_render_texts_params params = {
+    struct sora_render_texts_params params = {
         .bundle = &engine->bundle,
         .device = engine->device,
         .transformer = engine->transformer,
@@ -140,7 +194,17 @@ static int prepare_text(struct engine *engine, const struct sora_render_options 
         .plan = &result->plan,
         .embeds_path = options->prompt_embeds,
     };
-    int error = sora_render_texts_create(&params, &engine->texts, fault);
+    struct sora_fault why = {0};
+    int error = sora_render_texts_create(&params, &engine->texts, &why);
+    if (error == SORA_E_MEMORY && sora_gpu_device_card(engine->device)) {
+        /* No room on the card beside the transformer: the CPU reads the weights in place. */
+        error = sora_cpu_device_create(NULL, &engine->text_device, fault);
+        params.device = engine->text_device;
+        if (!error)
+            error = sora_render_texts_create(&params, &engine->texts, fault);
+    } else if (error) {
+        sora_fault_set(fault, error, "%s", why.text);
+    }
     if (!error)
         result->text_tokens = sora_render_texts_tokens(engine->texts);
     return error;
@@ -255,16 +319,32 @@ static int output(struct engine *engine, const struct sora_render_options *optio
     return options->dump_latents ? dump_latents(options->dump_latents, result, latents, fault) : 0;
 }
 
+/* Everything that can be refused is, before anything is computed. */
+static int open_all(struct engine *engine, const struct sora_render_options *options,
+                    struct sora_render_result *result, struct sora_fault *fault)
+{
+    int error = sora_bundle_open(options->job.model ? options->job.model : DEFAULT_MODEL,
+                                 &engine->bundle, fault);
+    if (!error)
+        error = sora_model_folder_check_links(engine->bundle.directory, fault);
+    if (!error)
+        error = make_plan(engine, options, result, fault);
+    if (!error)
+        error = open_device(engine, options, result, fault);
+    if (!error)
+        error = open_parts(engine, fault);
+    if (!error && !sora_gpu_device_card(engine->device))
+        error = check_memory(engine, &result->plan, fault);
+    return error;
+}
+
 static int run_stages(struct engine *engine, const struct sora_render_options *options,
                       const struct sora_render_control *control, struct sora_render_result *result,
                       struct sora_fault *fault)
 {
+    struct sora_fault why;
     sora_time mark = sora_clock_now();
-    int error = engine_open(engine, options, fault);
-    if (!error)
-        error = make_plan(engine, options, result, fault);
-    if (!error)
-        error = check_memory(engine, &result->plan, fault);
+    int error = open_all(engine, options, result, fault);
     if (error)
         return error;
     struct sora_device_caps caps;
@@ -281,11 +361,18 @@ static int run_stages(struct engine *engine, const struct sora_render_options *o
     if (!error)
         error = sample(engine, options, control, result, &latents, fault);
     result->sample_seconds = seconds_since(&mark);
+    sora_render_texts_destroy(&engine->texts);
+    sora_transformer_destroy(&engine->transformer); /* room for decoding on a card */
     if (!error)
         error = output(engine, options, control, result, latents, fault);
     result->decode_seconds = seconds_since(&mark);
     free(latents);
-    return error;
+    if (error != SORA_E_DEVICE)
+        return error;
+    why = *fault;
+    *fault = (struct sora_fault){0};
+    return sora_fault_set(fault, error, "%.400s; the card may be lost, --device cpu0 does without",
+                          why.text);
 }
 
 int sora_render_run(const struct sora_render_options *options,

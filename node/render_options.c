@@ -17,6 +17,10 @@
 
 static const struct sora_setting option_rows[] = {
     SORA_JOB_OPTION_ROWS(struct sora_render_options, job),
+    {"device", 'd', SORA_SETTING_STRING, offsetof(struct sora_render_options, device), 1, 32, NULL,
+     "NAME", "cpu0, gpu0, ...; default the first card that is found, else cpu0", true},
+    {"precision", 0, SORA_SETTING_CHOICE, offsetof(struct sora_render_options, precision), 0, 0,
+     "bf16|f16|f32", NULL, "of products on a card; default bf16", true},
     {"threads", 't', SORA_SETTING_INT, offsetof(struct sora_render_options, threads), 1, 256, NULL,
      "N", "CPU threads; default all; changes no bit of the result", false},
     FILE_ROW("noise", 0, noise, "FILE",
@@ -35,9 +39,10 @@ static const struct sora_setting option_rows[] = {
 
 const struct sora_settings_table sora_render_options_table = {
     .usage = "sora-worker render --prompt TEXT --seconds N [options]",
-    .about = "Renders one video on this machine's CPU, without a farm. Timelines longer than the\n"
-             "model's window are rendered in overlapping windows that are fused at every step.\n"
-             "A job file may hold a list of shots.",
+    .about =
+        "Renders one video on one device of this machine, without a farm. Timelines longer than\n"
+        "the model's window are rendered in overlapping windows that are fused at every step.\n"
+        "A job file may hold a list of shots.",
     .rows = option_rows,
     .row_count = sizeof(option_rows) / sizeof(option_rows[0]),
 };

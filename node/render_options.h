@@ -11,6 +11,8 @@
 
 struct sora_render_options {
     struct sora_job_options job;
+    char *device;  /* NULL: the first card that is found, else the CPU */
+    int precision; /* of a card, enum sora_gpu_precision; negative: not given */
     int64_t threads;
     char *noise, *prompt_embeds;
     char *output, *contact, *report;

@@ -9,6 +9,7 @@ import json
 import os
 import shutil
 import signal
+import subprocess
 import sys
 import tempfile
 import unittest
@@ -72,8 +73,35 @@ class Cards(unittest.TestCase):
         self.assertTrue(devices[0].startswith(CARD) and devices[1].startswith(CPU), devices)
         self.assertIn(devices[0], homes[0].ctl("report", jobs[0]).stdout.decode())
         # The card did take part: one device alone rounds differently.
-        latents, _ = render_reference(BUILD, self.model, self.folder, JOB)
+        latents, _ = render_reference(BUILD, self.model, self.folder, JOB + ["--device", "cpu0"])
         self.assertNotEqual(digest(latents), mixed[0])
+
+    def render(self, gpu, *options):
+        path = os.path.join(self.folder, "out.mp4")
+        environment = {**os.environ, "SORA_GPU": gpu}
+        return subprocess.run(
+            [os.path.join(BUILD, "bin/sora-worker"), "render", "--model", self.model, "--prompt", "x",
+             "--frames", "1", "--steps", "1", "--json", "--quiet", "-o", path, *options],
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=120, env=environment)
+
+    def test_one_device_renders(self):
+        """The first card unless the CPU is asked for, or the job fits the CPU alone."""
+        for gpu, options, device_class in (
+                ("emulator:simt64", ["--size", "32x32"], "emulated-simt64-bf16-"),
+                ("emulator:simt64", ["--size", "32x32", "--precision", "f32"], "emulated-simt64-f32-"),
+                ("emulator:simt64", ["--size", "32x32", "--device", "cpu0"], "cpu-"),
+                ("", ["--size", "32x32"], "cpu-")):
+            done = self.render(gpu, *options)
+            self.assertEqual(done.returncode, 0, done.stderr)
+            self.assertTrue(json.loads(done.stdout)["device_class"].startswith(device_class), gpu)
+        for gpu, options, status, words in (
+                ("emulator:simt64", ["--size", "8192x8192", "--device", "gpu0"], 2, "on the card"),
+                ("emulator:simt64", ["--size", "32x32", "--device", "npu0"], 2, "no device npu0"),
+                ("emulator:none", ["--size", "32x32"], 2, "no kind 'none'"),
+                ("emulator:simt64:lost=200", ["--size", "32x32"], 1, "--device cpu0 does without")):
+            done = self.render(gpu, *options)
+            self.assertEqual(done.returncode, status, done.stderr)
+            self.assertIn(words, done.stderr.decode().strip().splitlines()[-1])
 
     def test_a_lost_card_costs_its_worker(self):
         home = self.farm("emulator:simt64:lost=700")
