@@ -256,7 +256,7 @@ class Outputs(Folder):
             self.assertTrue(mark in read_bytes(self.path(name)), name)
 
     def test_encodings_that_do_not_exist(self):
-        for more, part in ((["--codec", "prores"], "choose mov, mkv"), (["--container", "avi"], "mp4, mov"),
+        for more, part in ((["--codec", "prores"], "choose mov, mkv"), (["--container", "avi"], "mp4|mov"),
                            (["--container", "mkv"], "name it *.mkv"),
                            (["--pixel-format", "rgb565"], "rgb565"),
                            (["--quality", "20", "--bitrate", "100000"], "bitrate")):
