@@ -9,8 +9,14 @@
 #define COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
 #define FACTS_HEAD_SIZE 128 /* of published models; smaller heads need less */
 #define CARD_EDGES 1.15     /* of a transformer beside its blocks' matrices, at most */
-#define TEXT_KEYS_MAX 513   /* 512 rows of a text and one for all padding */
-#define FFN_ROWS_MAX 2048   /* tokens whose hidden rows exist at a time */
+/* Of the reference machine (docs/BENCHMARKS.md): one thread does 78e9 in mini's transformer and
+ * 96e9 in a large one. The decoder's time is mini's for a pixel and a byte of weights, which grow
+ * alike with the widths; a large one takes less, and is little beside its transformer. */
+#define THREAD_OPERATIONS_PER_S 85e9
+#define PIXEL_BYTE_S 2.6e-13
+#define TEXT_KEYS_GUESS 64 /* a prompt's tokens */
+#define TEXT_KEYS_MAX 513  /* 512 rows of a text and one for all padding */
+#define FFN_ROWS_MAX 2048  /* tokens whose hidden rows exist at a time */
 
 void sora_job_note(struct sora_job_notes *notes, const char *format, ...)
 {
@@ -316,6 +322,28 @@ static double card_bytes(const struct sora_model_facts *facts, const struct sora
     return fmax(sampling, decoding);
 }
 
+/* Multiplications and additions of the transformer for one window: projections, attention over the
+ * window and over the text, feed-forward. */
+static double pass_operations(const struct sora_model_facts *facts,
+                              const struct sora_job_plan *plan, int32_t window)
+{
+    double tokens = (double)window * (plan->width / facts->multiple_width) *
+                    (plan->height / facts->multiple_height);
+    double hidden = facts->hidden;
+    double layer = 12 * tokens * hidden * hidden + 4 * tokens * tokens * hidden +
+                   4 * tokens * TEXT_KEYS_GUESS * hidden + 4 * tokens * hidden * facts->ffn;
+    return facts->layers * layer;
+}
+
+static void plan_times(const struct sora_model_facts *facts, struct sora_job_plan *plan,
+                       int32_t window)
+{
+    double passes = plan->guidance > 1 ? 2 : 1;
+    double pixels = (double)plan->width * plan->height * facts->temporal_factor;
+    plan->window_thread_s = passes * pass_operations(facts, plan, window) / THREAD_OPERATIONS_PER_S;
+    plan->decode_thread_s = pixels * (double)facts->vae_weight_bytes * PIXEL_BYTE_S;
+}
+
 static void plan_memory(const struct sora_model_facts *facts, struct sora_job_plan *plan)
 {
     int32_t window = 1, covering = 1;
@@ -333,6 +361,7 @@ static void plan_memory(const struct sora_model_facts *facts, struct sora_job_pl
     double latent =
         (double)sizeof(float) * plan->channels * plan->latent_height * plan->latent_width;
     int parts = plan->solver == SORA_SOLVER_UNIPC ? 5 : 2;
+    plan_times(facts, plan, window);
     plan->text_bytes = (int64_t)facts->text_weight_bytes;
     plan->weight_bytes = (int64_t)facts->weight_bytes - plan->text_bytes;
     plan->activation_bytes =

@@ -93,6 +93,10 @@ struct sora_job_plan {
     int64_t card_bytes, card_int8_bytes;
     int64_t state_latent_bytes; /* solver state and predictions of one owned latent */
     int64_t halo_latent_bytes;  /* one latent as float32 */
+    /* What one thread of a CPU takes, before anything was measured: a window's pass with guidance,
+     * from its multiplications, and decoding one latent, from the VAE's size. Right within a fifth
+     * on the reference machine, a factor of a few elsewhere. */
+    double window_thread_s, decode_thread_s;
 };
 
 struct sora_job_notes {

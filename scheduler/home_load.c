@@ -87,6 +87,7 @@ static int load_take(void *context, const struct sora_store_take *row)
     record.job.plan.memory_card_bytes = planned.plan.memory_card_bytes; /* not in the store */
     record.job.plan.memory_text_bytes = planned.plan.memory_text_bytes;
     record.job.plan.memory_int8_bytes = planned.plan.memory_int8_bytes;
+    record.job.plan.decode_us_guess = planned.plan.decode_us_guess;
     int rc = sora_farm_import_job(home->farm, home->now, &record, row->shards, &fault);
     if (rc == SORA_OK && row->prepared)
         rc = home_keep_text(home, take, row->prepared, row->prepared_size);

@@ -15,6 +15,7 @@ struct home_speed {
 struct home_device {
     char id[65], class_text[129];
     bool is_card, is_int8; /* by kind and class */
+    int threads;
     int speed_count;
     struct home_speed speeds[HOME_SPEEDS_MAX];
 };

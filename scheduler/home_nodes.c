@@ -69,6 +69,7 @@ static void take_device(const Farm__Device *wire, struct home_device *out)
     home_cut_text(wire->device_class, out->class_text, sizeof(out->class_text));
     out->is_card = strcmp(wire->kind, "gpu") == 0;
     out->is_int8 = out->is_card && strstr(out->class_text, "-int8-");
+    out->threads = (int)(wire->threads < 1024 ? wire->threads : 1024);
     out->speed_count = 0;
     for (size_t i = 0; i < wire->n_speeds && i < HOME_SPEEDS_MAX; i++) {
         const Farm__Speed *speed = wire->speeds[i];

@@ -10,6 +10,7 @@
 #include <string.h>
 #include <strings.h>
 
+#define GUESS_US_MAX 3600000000 /* an hour */
 #define NAME_FROM_PROMPT 48
 #define TEXTS_BYTES_MAX ((size_t)200 << 10) /* of one take: they travel in one message */
 
@@ -209,6 +210,27 @@ int home_plan_job(struct home_job *job, struct sora_fault *fault)
     return check_texts(job, fault);
 }
 
+/* Threads of a CPU of the farm, on average. */
+static double cpu_threads(const struct sora_home *home)
+{
+    double threads = 0;
+    int count = 0;
+    for (int n = 0; n < home->node_count; n++) {
+        for (int d = 0; d < home->nodes[n]->device_count; d++) {
+            const struct home_device *device = &home->nodes[n]->devices[d];
+            threads += device->is_card ? 0 : device->threads;
+            count += !device->is_card;
+        }
+    }
+    return threads > count ? threads / count : 1;
+}
+
+static int64_t guess_us(double thread_s, double threads)
+{
+    double us = thread_s / threads * 1e6;
+    return us < GUESS_US_MAX ? (int64_t)us + 1 : GUESS_US_MAX;
+}
+
 void home_farm_job(const struct sora_home *home, const struct home_job *job, int32_t take,
                    struct sora_farm_job *out)
 {
@@ -216,6 +238,7 @@ void home_farm_job(const struct sora_home *home, const struct home_job *job, int
     int32_t every = home->params.checkpoint_steps;
     if (every <= 0)
         every = plan->steps / 4 > 2 ? plan->steps / 4 : 2;
+    double threads = cpu_threads(home);
     *out = (struct sora_farm_job){
         .id = home_take_id(&job->id, take),
         .owner = home_number(job->owner.node),
@@ -228,7 +251,9 @@ void home_farm_job(const struct sora_home *home, const struct home_job *job, int
                  .memory_text_bytes = plan->text_bytes,
                  .memory_int8_bytes = plan->card_int8_bytes,
                  .memory_latent_bytes = plan->state_latent_bytes,
-                 .halo_latent_bytes = plan->halo_latent_bytes},
+                 .halo_latent_bytes = plan->halo_latent_bytes,
+                 .window_us_guess = guess_us(plan->window_thread_s, threads),
+                 .decode_us_guess = guess_us(plan->decode_thread_s, threads)},
         .model = job->model_key,
         .checkpoint_steps = every < plan->steps ? every : plan->steps,
         .needs_text = true};

@@ -7,8 +7,6 @@
 
 #define SHARDS_MAX 512
 #define LIST_MAX 256
-#define WINDOW_US_GUESS 1000000
-#define DECODE_SHARE 0.1       /* of a window's time for one latent, where nothing is measured */
 #define ASSEMBLY_SHARE 0.02    /* of a job's progress */
 #define SAMPLING_SEEN_MIN 0.02 /* before the pace says anything */
 
@@ -104,8 +102,11 @@ static void speeds_of(const struct sora_home *home, const struct home_job *job, 
             }
         }
     }
-    *out_window = *out_window > 0 ? *out_window : WINDOW_US_GUESS;
-    *out_decode = *out_decode > 0 ? *out_decode : *out_window * DECODE_SHARE;
+    if (*out_window > 0 && *out_decode > 0)
+        return;
+    double guess = job->plan->window_thread_s, decode = job->plan->decode_thread_s;
+    *out_window = *out_window > 0 ? *out_window : guess * 1e6;
+    *out_decode = decode / guess * *out_window;
 }
 
 struct work {

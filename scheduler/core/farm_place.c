@@ -11,10 +11,6 @@
 /* So long a job waits for a device of its class before others may go on: a worker that died is back
  * sooner, and would do it with the same bits and mostly faster. */
 #define CLASS_WAIT_NS (60 * SORA_TIME_SECOND)
-/* How much slower than a card a CPU is taken to be until one of them was measured. Wrong by a
- * factor of a few it still gives the first work to the right one. */
-#define CPU_SLOWER 20
-#define WINDOW_US_GUESS 1000000
 
 static void name_device(const struct farm_node *node, const struct sora_farm_device *device,
                         char out[SORA_PLAN_NAME_SIZE])
@@ -42,7 +38,6 @@ static bool fill_speed(const struct farm_device *device, uint64_t model,
 /* The slowest measured devices that a device may be compared with. */
 struct likeness {
     struct sora_plan_device same_class, same_kind, other_kind;
-    bool any_card;
 };
 
 static void keep_slower(struct sora_plan_device *slowest, const struct sora_plan_device *measured)
@@ -54,13 +49,12 @@ static void keep_slower(struct sora_plan_device *slowest, const struct sora_plan
 static void find_likeness(const struct sora_farm *farm, uint64_t model,
                           const struct sora_plan_device *device, struct likeness *out)
 {
-    *out = (struct likeness){.any_card = false};
+    *out = (struct likeness){.same_class = {.window_us = 0}};
     for (int32_t i = 0; i < farm->params.nodes_max; i++) {
         const struct farm_node *node = &farm->nodes[i];
         for (int32_t k = 0; node->used && k < node->device_count; k++) {
             const struct sora_farm_device *info = &node->devices[k].info;
             struct sora_plan_device like = {0};
-            out->any_card |= info->is_card;
             if (!fill_speed(&node->devices[k], model, &like))
                 continue;
             if (info->device_class == device->device_class)
@@ -82,10 +76,10 @@ static void guess_speed(const struct sora_farm *farm, uint64_t model, struct sor
         like = likeness.same_kind;
     if (like.window_us == 0 && likeness.other_kind.window_us > 0) {
         like = likeness.other_kind;
-        like.window_us = out->is_card ? like.window_us / CPU_SLOWER : like.window_us * CPU_SLOWER;
-        like.decode_us = out->is_card ? like.decode_us / CPU_SLOWER : like.decode_us * CPU_SLOWER;
-    } else if (like.window_us == 0 && !out->is_card && likeness.any_card) {
-        like.window_us = CPU_SLOWER * WINDOW_US_GUESS;
+        like.window_us = out->is_card ? like.window_us / SORA_PLAN_CARD_FASTER
+                                      : like.window_us * SORA_PLAN_CARD_FASTER;
+        like.decode_us = out->is_card ? like.decode_us / SORA_PLAN_CARD_FASTER
+                                      : like.decode_us * SORA_PLAN_CARD_FASTER;
     }
     out->window_us = like.window_us;
     out->decode_us = like.decode_us;

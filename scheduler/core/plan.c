@@ -48,7 +48,15 @@ static int64_t window_us(const struct sora_plan_job *job, const struct sora_plan
 {
     if (device->window_us > 0)
         return device->window_us;
-    return job->window_us_guess > 0 ? job->window_us_guess : 1000000;
+    int64_t guess = job->window_us_guess > 0 ? job->window_us_guess : 1000000;
+    return device->is_card ? guess / SORA_PLAN_CARD_FASTER + 1 : guess;
+}
+
+static int64_t decode_us(const struct sora_plan_job *job, const struct sora_plan_device *device)
+{
+    if (device->decode_us > 0 || device->window_us > 0)
+        return device->decode_us;
+    return device->is_card ? job->decode_us_guess / SORA_PLAN_CARD_FASTER : job->decode_us_guess;
 }
 
 /* Microseconds of an even and the following odd step together, in which `windows` are run. */
@@ -67,7 +75,7 @@ static int64_t whole_cost_us(const struct sora_plan_job *job, const struct sora_
 {
     int32_t context = range.first < job->context_latents ? range.first : job->context_latents;
     context = context / CONTEXT_SHARE + (context > 0);
-    int64_t decode = (range.end - range.first + context) * device->decode_us;
+    int64_t decode = (range.end - range.first + context) * decode_us(job, device);
     return two_steps_us(job, device, range, windows) * (job->steps - job->first_step) / 2 + decode;
 }
 

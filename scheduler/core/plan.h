@@ -21,6 +21,9 @@
 #define SORA_PLAN_SHARDS_MAX 64
 #define SORA_PLAN_NEIGHBOURS_MAX 16
 #define SORA_PLAN_NAME_SIZE 64
+/* What a CPU is to a card where neither was measured: within a factor of a few it gives the first
+ * work to the right one. */
+#define SORA_PLAN_CARD_FASTER 20
 
 /* What a job asks of a device. */
 struct sora_plan_job {
@@ -33,8 +36,9 @@ struct sora_plan_job {
     int64_t memory_int8_bytes;            /* on a card that holds weights in 8 bits; 0: as a card */
     int64_t memory_latent_bytes;          /* state of one owned latent */
     int64_t halo_latent_bytes;            /* one latent on the wire */
-    int64_t window_us_guess;              /* for devices that were not measured; 0 means 1 s */
-    uint64_t device_class;                /* 0: any and mixed; else the job's, and no other */
+    /* Of a CPU that was not measured; a card is taken to be SORA_PLAN_CARD_FASTER. 0: 1 s, none. */
+    int64_t window_us_guess, decode_us_guess;
+    uint64_t device_class; /* 0: any and mixed; else the job's, and no other */
 };
 
 struct sora_plan_device {

@@ -263,6 +263,13 @@ static void memory_is_near_the_models_own_figure(void **state)
     assert_int_equal(make("prompt: a boat\nseconds: 5\n"), SORA_OK); /* a shard encodes no text */
     assert_int_equal(plan.weight_bytes, 18000000);
     assert_int_equal(plan.text_bytes, 12000000);
+    struct sora_job_plan small = plan; /* more to multiply takes longer, as does a larger frame */
+    assert_true(small.window_thread_s > 0);
+    assert_int_equal(make("prompt: a boat\nseconds: 5\nsize: 512x320\n"), SORA_OK);
+    assert_true(plan.window_thread_s > 4 * small.window_thread_s);
+    assert_true(plan.window_thread_s < 16 * small.window_thread_s);
+    assert_int_equal(make("prompt: a boat\nseconds: 5\nguidance: 1\n"), SORA_OK);
+    assert_true(plan.window_thread_s == small.window_thread_s / 2);
     assert_int_equal(sora_transformer_open(SORA_SOURCE_DIR "/models/mini/transformer", device,
                                            &transformer, &fault),
                      0);

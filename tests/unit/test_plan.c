@@ -222,6 +222,25 @@ static void the_longest_timeline_is_planned(void **state)
     assert_true(plan.finish_us > 0);
 }
 
+/* What was never measured is guessed from the job, a card as many times faster. */
+static void unmeasured_devices_are_guessed_by_the_job(void **state)
+{
+    (void)state;
+    struct sora_plan_job job = make_job(20);
+    struct sora_plan_device cpu = make_device("cpu", 0), card = cpu;
+    cpu.decode_us = card.decode_us = 0;
+    card.is_card = true;
+    const struct sora_range all = {0, job.timeline.latent_count};
+    job.window_us_guess = 200000;
+    job.decode_us_guess = 0;
+    int64_t windows_us = sora_plan_cost_us(&job, &cpu, all);
+    job.decode_us_guess = 30000;
+    assert_int_equal(sora_plan_cost_us(&job, &cpu, all) - windows_us, 20 * 30000);
+    assert_in_range(sora_plan_cost_us(&job, &card, all), windows_us / 25, windows_us / 15);
+    cpu.window_us = 5000; /* measured, but nothing decoded yet */
+    assert_int_equal(sora_plan_cost_us(&job, &cpu, all), windows_us / 40);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -231,6 +250,7 @@ int main(void)
         cmocka_unit_test(cards_need_less_memory),
         cmocka_unit_test(waiting_has_a_reason_in_words),
         cmocka_unit_test(memory_shares_a_job),
+        cmocka_unit_test(unmeasured_devices_are_guessed_by_the_job),
         cmocka_unit_test(the_longest_timeline_is_planned),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
