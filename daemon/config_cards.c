@@ -34,12 +34,16 @@ static void drop_row(struct sora_config *config, struct sora_agent_device *row)
     memmove(row, row + 1, (size_t)(config->device_count - index) * sizeof(*row));
 }
 
-static bool is_found(const struct sora_cards *cards, const char *id)
+/* Whether the row's card is here; notes its place then. */
+static bool is_found(const struct sora_cards *cards, struct sora_agent_device *row)
 {
-    bool found = false;
-    for (int i = 0; i < cards->count && !found; i++)
-        found = strcmp(cards->items[i].id, id) == 0;
-    return found;
+    for (int i = 0; i < cards->count; i++) {
+        if (strcmp(cards->items[i].id, row->id) != 0)
+            continue;
+        memcpy(row->card, cards->items[i].pci, sizeof(row->card));
+        return true;
+    }
+    return false;
 }
 
 /* A card that was named and is not here would only fail again and again. */
@@ -47,7 +51,7 @@ static void drop_absent(struct sora_config *config, const struct sora_cards *car
 {
     for (int i = config->device_count - 1; i >= 0; i--) {
         struct sora_agent_device *row = &config->device_rows[i];
-        if (!sora_gpu_name_is(row->id) || is_found(cards, row->id))
+        if (!sora_gpu_name_is(row->id) || is_found(cards, row))
             continue;
         sora_log(SORA_LOG_WARN, "a card is not here and left out device=%s cards=%d", row->id,
                  cards->count);
@@ -73,6 +77,7 @@ static void put_all(struct sora_config *config, const struct sora_cards *cards)
             return;
         }
         memcpy(like.id, cards->items[i].id, sizeof(cards->items[i].id));
+        memcpy(like.card, cards->items[i].pci, sizeof(like.card));
         config->device_rows[config->device_count++] = like;
     }
 }

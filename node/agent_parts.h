@@ -136,6 +136,7 @@ struct agent_device {
     struct sora_agent *agent;
     const struct sora_agent_device *config;
     struct sora_hours hours;
+    int claim; /* descriptor of its card's claim; -1: none */
     struct sora_child *child;
     bool ready;
     struct sora_serve_ready caps;

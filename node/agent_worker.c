@@ -6,11 +6,13 @@
 
 #include "base/log.h"
 #include "hip/gpu/gpu.h"
+#include "node/card_claim.h"
 #include "node/model_folder.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define PAUSE_MIN SORA_TIME_SECOND
 #define PAUSE_MAX (60 * SORA_TIME_SECOND)
@@ -25,6 +27,7 @@ int agent_device_init(struct sora_agent *agent, int index, struct sora_fault *fa
     struct agent_device *device = &agent->devices[index];
     *device = (struct agent_device){.agent = agent,
                                     .config = &agent->params.devices[index],
+                                    .claim = -1,
                                     .pause = PAUSE_MIN,
                                     .start_at = agent->now};
     if (!memchr(device->config->id, 0, sizeof(device->config->id)) || !device->config->id[0])
@@ -47,6 +50,8 @@ void agent_device_fini(struct agent_device *device)
 {
     if (device->agent)
         drop_child(device);
+    if (device->agent && device->claim >= 0)
+        close(device->claim);
     free(device->wanted);
     device->wanted = NULL;
 }
@@ -169,7 +174,10 @@ static int start_child(struct agent_device *device, struct sora_fault *fault)
 static void try_start(struct agent_device *device)
 {
     struct sora_fault fault = {0};
-    if (start_child(device, &fault)) {
+    int rc = SORA_OK;
+    if (device->config->card[0] && device->claim < 0)
+        rc = sora_card_claim(device->config->card, &device->claim, &fault);
+    if (rc || start_child(device, &fault)) {
         child_failed(device, fault.text);
         return;
     }

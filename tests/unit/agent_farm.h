@@ -12,7 +12,7 @@ struct farm_params {
     int32_t latents, window, overlap, steps, channels, height, width;
     uint32_t chaos, seed;
     uint64_t memory_max;
-    const char *hours;
+    const char *hours, *card;
     const char *program, *model; /* the project's own worker; NULL: the toy */
 };
 
@@ -63,6 +63,8 @@ static inline void farm_agent(struct home *home, int index, const struct farm_pa
     snprintf(agent.devices[0].id, sizeof(agent.devices[0].id), "cpu0");
     if (params->hours)
         snprintf(agent.devices[0].hours, sizeof(agent.devices[0].hours), "%s", params->hours);
+    if (params->card)
+        snprintf(agent.devices[0].card, sizeof(agent.devices[0].card), "%s", params->card);
     agent.devices[0].memory_max = params->memory_max;
     struct sora_fault fault = {0};
     if (sora_agent_create(&agent, &node->agent, &fault)) {

@@ -9,6 +9,7 @@
 
 #include <cmocka.h>
 
+#include "node/card_claim.h"
 #include "tests/unit/agent_orders.h"
 
 /* ---- conditions ---- */
@@ -182,6 +183,32 @@ static void test_large_halos(void **state)
 }
 
 /* ---- failures ---- */
+
+static bool first_has_failed(const struct home *home)
+{
+    const Farm__Device *device = sora_agent_advert(home->rig.nodes[1].agent)->devices[0];
+    return device->state == FARM__DEVICE_STATE__DEVICE_FAILED &&
+           strstr(device->state_text, "another sorad of this machine offers the card");
+}
+
+/* A card that another daemon of the machine offers is taken when that one has ended. */
+static void test_a_card_has_one_daemon(void **state)
+{
+    (void)state;
+    char card[24];
+    int claim = -1;
+    struct sora_fault fault = {0};
+    snprintf(card, sizeof(card), "test:%d", (int)getpid());
+    assert_int_equal(sora_card_claim(card, &claim, &fault), SORA_OK);
+    struct home *home = farm_create(&(struct farm_params){.nodes = 1, .card = card});
+    assert_true(farm_until(home, first_has_failed));
+    close(claim);
+    assert_true(farm_until(home, all_are_ready));
+    assert_int_equal(sora_card_claim(card, &claim, &fault), SORA_E_BUSY);
+    farm_destroy(home);
+    assert_int_equal(sora_card_claim(card, &claim, NULL), SORA_OK);
+    close(claim);
+}
 
 /* A new lease on the same node, from the floor on. */
 static void move(struct home *home, uint32_t k)
@@ -537,6 +564,7 @@ int main(int argc, char **argv)
         SCRATCH(test_lease_runs_out),
         SCRATCH(test_offers_refused),
         SCRATCH(test_hours),
+        SCRATCH(test_a_card_has_one_daemon),
         SCRATCH(test_orders_refused),
         SCRATCH(test_hostile_halos),
     };
