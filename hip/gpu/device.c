@@ -205,6 +205,19 @@ const struct sora_gpu_card *sora_gpu_device_card(const struct sora_device *devic
     return device->ops == &gpu_ops ? &((const struct sora_gpu_device *)device)->card : NULL;
 }
 
+void sora_gpu_device_usage(const struct sora_device *base, struct sora_gpu_usage *out_usage)
+{
+    struct sora_gpu_device *device = (struct sora_gpu_device *)(uintptr_t)base;
+    struct sora_gpu_pool_use use;
+    SORA_ASSERT(sora_gpu_device_card(base) != NULL);
+    sora_gpu_pool_use(device->pool, &use);
+    *out_usage = (struct sora_gpu_usage){
+        .memory_bytes_max = use.used_bytes_max,
+        .launches = atomic_load_explicit(&device->launches, memory_order_relaxed),
+        .copies = atomic_load_explicit(&device->copies, memory_order_relaxed),
+    };
+}
+
 static int pool_make(struct sora_gpu_device *device, struct sora_fault *fault)
 {
     const struct sora_gpu_pool_params params = {

@@ -56,4 +56,12 @@ int sora_gpu_emulator_resolve(const char *kind, struct sora_gpu_params *params,
 /* The card behind a device of this backend; NULL for other devices. */
 const struct sora_gpu_card *sora_gpu_device_card(const struct sora_device *device);
 
+/* What a device of this backend has used since it was made. */
+struct sora_gpu_usage {
+    uint64_t memory_bytes_max; /* of buffers and scratch, at one time */
+    int64_t launches;          /* kernels, a library's product counted as one */
+    int64_t copies;            /* between host and card and on the card, in pieces of staging */
+};
+void sora_gpu_device_usage(const struct sora_device *device, struct sora_gpu_usage *out_usage);
+
 #endif

@@ -10,6 +10,7 @@
 #include "hip/gpu/pool.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 
 /* Counts in the device class: raised by any change of a kernel's rounding. */
 #define SORA_GPU_KERNEL_VERSION 2
@@ -29,10 +30,11 @@ struct sora_gpu_device {
     struct sora_kernel_target target;
     pthread_mutex_t import_lock; /* of the device's own stream */
     struct sora_gpu_stream *own; /* for imports and packing; idle between calls */
-    pthread_mutex_t lock;        /* of what follows */
-    int stream_count;            /* the caller's */
-    bool failed;                 /* a failure was logged */
-    bool blas_used;              /* until the library fails */
+    atomic_llong launches, copies;
+    pthread_mutex_t lock; /* of what follows */
+    int stream_count;     /* the caller's */
+    bool failed;          /* a failure was logged */
+    bool blas_used;       /* until the library fails */
 };
 
 struct sora_gpu_buffer {
@@ -84,6 +86,11 @@ static inline void *sora_gpu_data(const struct sora_tensor *tensor)
     if (!tensor->buffer)
         return NULL;
     return (char *)((const struct sora_gpu_buffer *)tensor->buffer)->block->memory + tensor->offset;
+}
+
+static inline void sora_gpu_count_copy(struct sora_gpu_device *device)
+{
+    atomic_fetch_add_explicit(&device->copies, 1, memory_order_relaxed);
 }
 
 /* device.c: the code for a status; logs the first failure of a device that is not MEMORY. */

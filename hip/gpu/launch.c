@@ -8,6 +8,7 @@ int sora_gpu_launch(struct sora_stream *base, const struct sora_launch_plan *pla
     int error = sora_gpu_enter(device);
     if (error)
         return error;
+    atomic_fetch_add_explicit(&device->launches, 1, memory_order_relaxed);
     return sora_gpu_check(device, sora_kernel_name(plan->kernel),
                           sora_gpu_module_launch(device->module, stream->handle, plan, args));
 }

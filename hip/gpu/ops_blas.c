@@ -167,7 +167,10 @@ static int piece_run(struct sora_stream *stream, const struct plan *plan, enum s
                         (int64_t)rows * args->k);
     if (!error)
         error = sora_gpu_blas_multiply(sora_gpu_device_of(stream)->blas, &product, fault);
-    return error || !plan->pass ? error : finish(stream, args, sums, rows);
+    if (error)
+        return error;
+    atomic_fetch_add_explicit(&sora_gpu_device_of(stream)->launches, 1, memory_order_relaxed);
+    return plan->pass ? finish(stream, args, sums, rows) : 0;
 }
 
 static void args_advance(struct gemm_args *args, int rows)

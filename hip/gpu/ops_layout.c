@@ -27,6 +27,7 @@ int sora_gpu_copy(struct sora_stream *stream, const struct sora_tensor *from,
     int error = sora_gpu_enter(device);
     if (error)
         return error;
+    sora_gpu_count_copy(device);
     return sora_gpu_check(device, "copying on the card",
                           device->runtime->calls.copy_within(
                               sora_gpu_data(to), sora_gpu_data(from), sora_tensor_size(from),
@@ -93,6 +94,7 @@ static int word_clear(struct sora_stream *base)
     int error = sora_gpu_enter(device);
     if (error)
         return error;
+    sora_gpu_count_copy(device);
     return sora_gpu_check(
         device, "clearing a word",
         device->runtime->calls.fill_words(stream->words->memory, 0, 1, stream->handle));

@@ -237,6 +237,7 @@ int sora_gpu_copy_in(struct sora_stream *base, void *to, const void *data, size_
         if (error)
             break;
         memcpy(slot->memory, (const char *)data + done, count);
+        sora_gpu_count_copy(device);
         error = sora_gpu_check(
             device, "copying to the card",
             device->runtime->calls.copy_in((char *)to + done, slot->memory, count, stream->handle));
@@ -274,6 +275,7 @@ int sora_gpu_copy_out(struct sora_stream *base, void *out_data, void *from, size
         struct sora_gpu_staging *slot = slot_next(stream);
         count = piece(size - done);
         error = slot_wait(device, slot);
+        sora_gpu_count_copy(device);
         if (!error)
             error = sora_gpu_check(device, "copying from the card",
                                    device->runtime->calls.copy_out(
