@@ -345,13 +345,13 @@ class Daemons(FaultTest):
             farm.home.wait_done(job)
             farm.home.kill(signal.SIGTERM)
             path = os.path.join(farm.home.state, "home.db")
-            change_version(path, 99)
+            known = change_version(path, 99)
             done = subprocess.run(farm.home.arguments, stderr=subprocess.PIPE, timeout=30)
             self.assertEqual(done.returncode, 1)
             last = done.stderr.decode().splitlines()[-1]
             for part in ("home.db", "99", "newer"):
                 self.assertIn(part, last)
-            change_version(path, 2)
+            change_version(path, known)
             farm.home.start()
             self.assertEqual(farm.home.status(job)["state"], "done")
 
@@ -369,9 +369,11 @@ class Daemons(FaultTest):
 
 def change_version(path, version):
     database = sqlite3.connect(path)
+    before = database.execute("PRAGMA user_version").fetchone()[0]
     database.execute(f"PRAGMA user_version = {version}")
     database.commit()
     database.close()
+    return before
 
 
 def worker_of(node):
