@@ -148,7 +148,7 @@ static int create_decoder(struct decoding *decoding, struct sora_fault *fault)
         error = sora_vae_decoder_create(serve->model.vae, asked->height, asked->width,
                                         &decoding->decoder, fault);
     }
-    return sora_serve_memory_fault(serve, "decoding", error, fault);
+    return sora_serve_memory_fault(serve, SORA_SERVE_DECODING, error, fault);
 }
 
 static int begin_decoding(struct decoding *decoding, struct sora_fault *fault)

@@ -159,9 +159,10 @@ void sora_serve_room_for_texts(struct sora_serve *serve, uint64_t need)
     sora_vae_unload(serve->model.vae);
 }
 
-int sora_serve_memory_fault(const struct sora_serve *serve, const char *phase, int error,
+int sora_serve_memory_fault(const struct sora_serve *serve, enum sora_serve_phase phase, int error,
                             struct sora_fault *fault)
 {
+    static const char *const names[] = {"sampling", "decoding"};
     struct sora_device_plan plan;
     struct sora_device_caps caps;
     struct sora_fault first = {0};
@@ -169,14 +170,14 @@ int sora_serve_memory_fault(const struct sora_serve *serve, const char *phase, i
         plan_make(serve, &serve->work->asked, &plan, &first))
         return error;
     sora_device_caps(serve->device, &caps);
-    uint64_t need = larger(plan.sampling_peak, plan.decoding_peak_min);
+    uint64_t need = phase == SORA_SERVE_SAMPLING ? plan.sampling_peak : plan.decoding_peak_min;
     uint64_t room = caps.memory_free + sora_transformer_held(serve->model.transformer);
     *fault = (struct sora_fault){0};
     return sora_fault_set(
         fault, SORA_E_MEMORY,
         "%s: latents of %dx%d need %.2f GB of the card, which has %.2f GB free of %.2f: close what "
         "else uses it, give the worker more memory, or make a smaller video%s",
-        phase, serve->work->asked.width, serve->work->asked.height, (double)need / GB,
+        names[phase], serve->work->asked.width, serve->work->asked.height, (double)need / GB,
         (double)room / GB, (double)caps.memory_total / GB,
         caps.int8_weights ? "" : "; --precision int8 halves the weights");
 }

@@ -89,7 +89,8 @@ void sora_serve_room_for_texts(struct sora_serve *serve, uint64_t need);
 void sora_serve_room_for_sampling(struct sora_serve *serve);
 bool sora_serve_more_for_sampling(struct sora_serve *serve);
 bool sora_serve_more_for_decoding(struct sora_serve *serve);
-int sora_serve_memory_fault(const struct sora_serve *serve, const char *phase, int error,
+enum sora_serve_phase { SORA_SERVE_SAMPLING, SORA_SERVE_DECODING };
+int sora_serve_memory_fault(const struct sora_serve *serve, enum sora_serve_phase phase, int error,
                             struct sora_fault *fault);
 
 /* node/serve_shard.c */

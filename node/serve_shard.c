@@ -250,7 +250,7 @@ static int predict(struct sora_serve *serve, const struct sora_serve_span *span,
         *fault = (struct sora_fault){0};
         error = predict_once(serve, span, fault);
     }
-    return sora_serve_memory_fault(serve, "sampling", error, fault);
+    return sora_serve_memory_fault(serve, SORA_SERVE_SAMPLING, error, fault);
 }
 
 int sora_serve_run(struct sora_serve *serve, const struct sora_frame *frame,

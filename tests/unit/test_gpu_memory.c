@@ -10,6 +10,7 @@
 #include "hip/gpu/internal.h"
 #include "model/text_encoder.h"
 #include "node/device_plan.h"
+#include "node/serve_parts.h"
 
 #define MODEL GOLDEN_ROOT "/models/d_mini"
 /* The plan counts the greatest text, alignment and scratch that short rows do not need. */
@@ -302,6 +303,91 @@ static void test_texts_fail_anywhere(void **state)
     assert_true(encoded > 10);
 }
 
+/* ---- the phases of a shard ---- */
+
+static void serve_make(struct sora_serve *serve, struct sora_device *device)
+{
+    struct sora_fault fault = {0};
+    *serve = (struct sora_serve){.device = device, .work = calloc(1, sizeof(*serve->work))};
+    serve->work->asked =
+        (struct sora_serve_shard){.timeline = {.latent_count = LATENTS, .window_latents = LATENTS},
+                                  .owned = {0, LATENTS},
+                                  .channels = CHANNELS,
+                                  .height = ROWS,
+                                  .width = COLUMNS,
+                                  .guidance = 1,
+                                  .text_count = 1,
+                                  .texts = {{0, LATENTS, TEXT_ROWS, 0}}};
+    if (sora_transformer_open(MODEL "/transformer", device, &serve->model.transformer, &fault) ||
+        sora_vae_open(MODEL "/vae", device, &serve->model.vae, &fault))
+        fail_msg("%s", fault.text);
+}
+
+static void serve_end(struct sora_serve *serve)
+{
+    sora_serve_work_destroy(&serve->work);
+    sora_vae_destroy(&serve->model.vae);
+    sora_transformer_destroy(&serve->model.transformer);
+    sora_device_destroy(&serve->device);
+}
+
+static int decoder_try(const struct sora_serve *serve)
+{
+    struct sora_vae_decoder *decoder = NULL;
+    struct sora_fault fault = {0};
+    int error = sora_vae_decoder_create(serve->model.vae, ROWS, COLUMNS, &decoder, &fault);
+    sora_vae_decoder_destroy(&decoder);
+    return error;
+}
+
+static void expect_line(const struct sora_serve *serve, enum sora_serve_phase phase,
+                        const char *words)
+{
+    struct sora_fault fault = {0};
+    sora_fault_set(&fault, SORA_E_MEMORY, "tensor x: out of memory");
+    assert_int_equal(sora_serve_memory_fault(serve, phase, SORA_E_MEMORY, &fault), SORA_E_MEMORY);
+    print_message("%s\n", fault.text);
+    assert_non_null(strstr(fault.text, words));
+    assert_non_null(strstr(fault.text, "of the card, which has 0.00 GB free"));
+    assert_non_null(strstr(fault.text, "--precision int8"));
+    assert_int_equal(sora_serve_memory_fault(serve, phase, SORA_E_DEVICE, &fault), SORA_E_DEVICE);
+}
+
+/* A card that holds the transformer or a decoder by frames, not both: each phase finds its room,
+ * and when all has left there is a line. */
+static void test_phases(void **state)
+{
+    (void)state;
+    struct sora_serve serve;
+    struct sora_fault fault = {0};
+    struct sora_device_plan plan = plan_of(SORA_GPU_BF16);
+    struct sora_device *device = emulated(0, SORA_GPU_BF16, 0);
+    uint64_t made = used_now(device);
+    sora_device_destroy(&device);
+    uint64_t decoder = plan.vae + plan.decoding_min;
+    serve_make(&serve, emulated(0, SORA_GPU_BF16, made + decoder + plan.transformer / 2));
+    uint64_t before = used_now(serve.device);
+    assert_int_equal(sora_transformer_load(serve.model.transformer, &fault), 0);
+    assert_int_equal(decoder_try(&serve), SORA_E_MEMORY);
+    assert_true(sora_serve_more_for_decoding(&serve));
+    assert_int_equal(decoder_try(&serve), 0);
+    assert_false(sora_serve_more_for_decoding(&serve)); /* nothing is left to leave */
+    assert_true(used_now(serve.device) > before);       /* the decoder's weights */
+    sora_serve_room_for_sampling(&serve);
+    assert_int_equal(used_now(serve.device), before);
+    assert_int_equal(sora_transformer_load(serve.model.transformer, &fault), 0);
+    sora_serve_room_for_texts(&serve, 0);
+    assert_true(sora_transformer_held(serve.model.transformer) > 0);
+    sora_serve_room_for_texts(&serve, UINT64_MAX);
+    assert_int_equal(used_now(serve.device), before);
+    assert_int_equal(sora_transformer_load(serve.model.transformer, &fault), 0);
+    assert_true(sora_serve_more_for_sampling(&serve));
+    assert_int_equal(used_now(serve.device), before);
+    expect_line(&serve, SORA_SERVE_SAMPLING, "sampling: latents of 2x2 need 0.00 GB");
+    expect_line(&serve, SORA_SERVE_DECODING, "decoding: latents of 2x2 need 0.00 GB");
+    serve_end(&serve);
+}
+
 int main(void)
 {
     sora_log_set_level(SORA_LOG_WARN);
@@ -312,6 +398,7 @@ int main(void)
         cmocka_unit_test(test_decoding),
         cmocka_unit_test(test_texts),
         cmocka_unit_test(test_texts_fail_anywhere),
+        cmocka_unit_test(test_phases),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
