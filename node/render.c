@@ -63,7 +63,7 @@ static int check_card(const struct engine *engine, const struct sora_render_opti
     if (error)
         return error;
     sora_device_caps(engine->device, &caps);
-    double need = (double)(sora_device_plan_needed(&needs) + needs.vae); /* opened at once */
+    double need = (double)sora_device_plan_needed(&needs);
     if (need <= (double)caps.memory_free)
         return 0;
     return sora_fault_set(fault, SORA_E_LIMIT,
@@ -157,8 +157,10 @@ static int check_memory(const struct engine *engine, const struct sora_job_plan 
         (double)sizeof(float) * (double)latent_elements(plan) * (7.0 * longest + total);
     double passes = (double)sora_transformer_activation_size(
         engine->transformer, window, plan->latent_height, plan->latent_width);
-    double decoding =
-        (double)decode.cache_bytes + (double)decode.activation_bytes + (double)decode.weight_bytes;
+    double decoding = (double)decode.cache_bytes + (double)decode.weight_bytes;
+    decoding += (double)(caps.host_memory ? decode.activation_bytes : decode.activation_bytes_min);
+    if (!caps.host_memory)
+        passes += (double)sora_transformer_weight_size(engine->transformer);
     double need = latents + (passes > decoding ? passes : decoding);
     if (need <= (double)caps.memory_free)
         return 0;
@@ -279,6 +281,7 @@ static int sample(struct engine *engine, const struct sora_render_options *optio
         at += (size_t)plan->takes[take].timeline.latent_count * elements;
         result->window_passes += sora_render_sample_passes(plan, take);
     }
+    sora_transformer_unload(engine->transformer); /* a decoder's turn */
     const char *weight =
         error == SORA_E_NUMERIC ? sora_transformer_find_nonfinite(engine->transformer) : NULL;
     if (error) {
