@@ -35,7 +35,7 @@ struct operand {
 #define COUNT(array) ((int)(sizeof(array) / sizeof((array)[0])))
 #define CHECK(stream, op, operands) operands_check(stream, op, operands, COUNT(operands))
 
-static int reject(const char *op, const char *operand, const char *reason)
+int sora_device_reject(const char *op, const char *operand, const char *reason)
 {
     sora_log(SORA_LOG_ERROR, "device operand refused op=%s operand=%s reason=%s", op, operand,
              reason);
@@ -88,11 +88,11 @@ static int operands_check(const struct sora_stream *stream, const char *op,
                           const struct operand *operands, int count)
 {
     if (!stream)
-        return reject(op, "stream", "absent");
+        return sora_device_reject(op, "stream", "absent");
     for (int i = 0; i < count; i++) {
         const char *fault = operand_fault(stream->device, &operands[i]);
         if (fault)
-            return reject(op, operands[i].name, fault);
+            return sora_device_reject(op, operands[i].name, fault);
     }
     const struct operand *out = &operands[count - 1];
     if (!(out->flags & OPERAND_OUT))
@@ -102,7 +102,7 @@ static int operands_check(const struct sora_stream *stream, const char *op,
         if (!sora_tensor_present(in) || !tensors_overlap(in, out->tensor))
             continue;
         if (!(operands[i].flags & OPERAND_SAME) || !tensors_same(in, out->tensor))
-            return reject(op, operands[i].name, "overlaps_output");
+            return sora_device_reject(op, operands[i].name, "overlaps_output");
     }
     return 0;
 }
@@ -132,9 +132,9 @@ int sora_op_matmul(struct sora_stream *stream, const struct sora_matmul *params)
     if (rc)
         return rc;
     if (sora_tensor_present(&p->b_scale) != (p->b.dtype == SORA_DTYPE_I8))
-        return reject("matmul", "b_scale", "belongs_to_i8");
+        return sora_device_reject("matmul", "b_scale", "belongs_to_i8");
     if (!activation_valid(p->activation))
-        return reject("matmul", "activation", "range");
+        return sora_device_reject("matmul", "activation", "range");
     return stream->device->ops->matmul(stream, params);
 }
 
@@ -151,9 +151,9 @@ int sora_op_quantize(struct sora_stream *stream, const struct sora_tensor *in,
     if (rc)
         return rc;
     if (k % 8)
-        return reject("quantize", "in", "columns_not_a_multiple_of_8");
+        return sora_device_reject("quantize", "in", "columns_not_a_multiple_of_8");
     if (scale->buffer->read_only || tensors_overlap(scale, in) || tensors_overlap(scale, out))
-        return reject("quantize", "scale", "overlap");
+        return sora_device_reject("quantize", "scale", "overlap");
     return stream->device->ops->quantize(stream, in, out, scale);
 }
 
@@ -195,7 +195,7 @@ int sora_packed_create(struct sora_device *device, const struct sora_tensor *wei
     if (rc)
         return rc;
     if (weight->rank != 4 && weight->rank != 5)
-        return reject("packed", "weight", "rank");
+        return sora_device_reject("packed", "weight", "rank");
     return device->ops->packed_create(device, weight, out_packed);
 }
 
@@ -224,16 +224,16 @@ static int conv_scalars_check(const struct sora_conv3d *p)
     const int64_t limit = 1 << 20;
     if (p->stride_t < 1 || p->stride_h < 1 || p->stride_w < 1 || p->stride_t > limit ||
         p->stride_h > limit || p->stride_w > limit)
-        return reject("conv3d", "stride", "range");
+        return sora_device_reject("conv3d", "stride", "range");
     if (p->pad_top < 0 || p->pad_bottom < 0 || p->pad_left < 0 || p->pad_right < 0 ||
         p->pad_top > limit || p->pad_bottom > limit || p->pad_left > limit || p->pad_right > limit)
-        return reject("conv3d", "pad", "range");
+        return sora_device_reject("conv3d", "pad", "range");
     if (p->upsample != 1 && p->upsample != 2)
-        return reject("conv3d", "upsample", "range");
+        return sora_device_reject("conv3d", "upsample", "range");
     if (p->time_pad < 0 || p->time_pad >= p->weight->kernel_t)
-        return reject("conv3d", "time_pad", "range");
+        return sora_device_reject("conv3d", "time_pad", "range");
     if (sora_tensor_present(&p->history) && p->history.shape[0] > p->time_pad)
-        return reject("conv3d", "history", "longer_than_time_pad");
+        return sora_device_reject("conv3d", "history", "longer_than_time_pad");
     return 0;
 }
 
@@ -241,7 +241,7 @@ int sora_op_conv3d(struct sora_stream *stream, const struct sora_conv3d *params)
 {
     struct sora_conv3d p = *params;
     if (!stream || !p.weight || p.weight->device != stream->device)
-        return reject("conv3d", stream ? "weight" : "stream", "absent");
+        return sora_device_reject("conv3d", stream ? "weight" : "stream", "absent");
     p.stride_t = p.stride_t ? p.stride_t : 1;
     p.stride_h = p.stride_h ? p.stride_h : 1;
     p.stride_w = p.stride_w ? p.stride_w : 1;
@@ -255,7 +255,7 @@ int sora_op_conv3d(struct sora_stream *stream, const struct sora_conv3d *params)
     /* A size that is no size is refused below; bounding it here keeps the sums from overflowing. */
     const int64_t bound = (int64_t)1 << 40;
     if (frames < 1 || frames > bound || height < 1 || height > bound || width < 1 || width > bound)
-        return reject("conv3d", "in", "shape");
+        return sora_device_reject("conv3d", "in", "shape");
     int64_t out_frames = window_count(p.time_pad + frames, p.weight->kernel_t, p.stride_t);
     int64_t out_height = window_count(height * p.upsample + p.pad_top + p.pad_bottom,
                                       p.weight->kernel_h, p.stride_h);
@@ -305,9 +305,9 @@ int sora_op_layer_norm(struct sora_stream *stream, const struct sora_layer_norm 
     if (rc)
         return rc;
     if (sora_tensor_present(&p->weight) != sora_tensor_present(&p->bias))
-        return reject("layer_norm", "weight_and_bias", "one_is_absent");
+        return sora_device_reject("layer_norm", "weight_and_bias", "one_is_absent");
     if (sora_tensor_present(&p->scale) != sora_tensor_present(&p->shift))
-        return reject("layer_norm", "scale_and_shift", "one_is_absent");
+        return sora_device_reject("layer_norm", "scale_and_shift", "one_is_absent");
     return stream->device->ops->layer_norm(stream, params);
 }
 
@@ -324,9 +324,9 @@ int sora_op_rms_norm(struct sora_stream *stream, const struct sora_rms_norm *par
     if (rc)
         return rc;
     if (p->kind != SORA_NORM_RMS && p->kind != SORA_NORM_L2)
-        return reject("rms_norm", "kind", "range");
+        return sora_device_reject("rms_norm", "kind", "range");
     if (p->activation != SORA_ACTIVATION_NONE && p->activation != SORA_ACTIVATION_SILU)
-        return reject("rms_norm", "activation", "range");
+        return sora_device_reject("rms_norm", "activation", "range");
     return stream->device->ops->rms_norm(stream, params);
 }
 
@@ -343,7 +343,7 @@ int sora_op_rope(struct sora_stream *stream, const struct sora_tensor *x,
     if (rc)
         return rc;
     if (size % 2)
-        return reject("rope", "x", "odd_head_size");
+        return sora_device_reject("rope", "x", "odd_head_size");
     return stream->device->ops->rope(stream, x, cos_table, sin_table);
 }
 
@@ -369,7 +369,7 @@ int sora_op_activation(struct sora_stream *stream, enum sora_activation activati
     if (rc)
         return rc;
     if (!activation_valid(activation))
-        return reject("activation", "activation", "range");
+        return sora_device_reject("activation", "activation", "range");
     return stream->device->ops->activation(stream, activation, in, out);
 }
 
@@ -377,7 +377,7 @@ int sora_op_combine(struct sora_stream *stream, const struct sora_combine *param
 {
     static const char *const names[SORA_COMBINE_MAX] = {"term0", "term1", "term2", "term3"};
     if (params->count < 1 || params->count > SORA_COMBINE_MAX)
-        return reject("combine", "count", "range");
+        return sora_device_reject("combine", "count", "range");
     struct operand operands[SORA_COMBINE_MAX + 1];
     for (int i = 0; i < params->count; i++)
         operands[i] =
@@ -424,7 +424,7 @@ int sora_op_permute(struct sora_stream *stream, const struct sora_tensor *in, co
     unsigned seen = 0;
     for (int i = 0; i < in->rank && i < SORA_TENSOR_RANK_MAX; i++) {
         if (order[i] < 0 || order[i] >= in->rank || (seen & (1u << order[i])))
-            return reject("permute", "order", "no_permutation");
+            return sora_device_reject("permute", "order", "no_permutation");
         seen |= 1u << order[i];
         target.shape[i] = in->shape[order[i]];
     }
@@ -433,7 +433,7 @@ int sora_op_permute(struct sora_stream *stream, const struct sora_tensor *in, co
     if (rc)
         return rc;
     if (in->dtype != out->dtype)
-        return reject("permute", "out", "dtype");
+        return sora_device_reject("permute", "out", "dtype");
     return stream->device->ops->permute(stream, in, order, out);
 }
 
@@ -467,7 +467,7 @@ int sora_tensor_upload(struct sora_stream *stream, const struct sora_tensor *ten
     if (rc)
         return rc;
     return data ? stream->device->ops->tensor_upload(stream, tensor, data)
-                : reject("upload", "data", "absent");
+                : sora_device_reject("upload", "data", "absent");
 }
 
 int sora_tensor_download(struct sora_stream *stream, const struct sora_tensor *tensor,
@@ -478,7 +478,7 @@ int sora_tensor_download(struct sora_stream *stream, const struct sora_tensor *t
     if (rc)
         return rc;
     return out_data ? stream->device->ops->tensor_download(stream, tensor, out_data)
-                    : reject("download", "data", "absent");
+                    : sora_device_reject("download", "data", "absent");
 }
 
 int sora_op_copy(struct sora_stream *stream, const struct sora_tensor *from,
@@ -492,7 +492,7 @@ int sora_op_copy(struct sora_stream *stream, const struct sora_tensor *from,
     if (rc)
         return rc;
     if (from->dtype != to->dtype)
-        return reject("copy", "to", "dtype");
+        return sora_device_reject("copy", "to", "dtype");
     return stream->device->ops->copy(stream, from, to);
 }
 
@@ -513,115 +513,4 @@ int sora_op_convert(struct sora_stream *stream, const struct sora_tensor *from,
     };
     int rc = CHECK(stream, "convert", operands);
     return rc ? rc : stream->device->ops->convert(stream, from, to);
-}
-
-/* ---- objects ---- */
-
-void sora_device_destroy(struct sora_device **device)
-{
-    if (device && *device) {
-        (*device)->ops->device_destroy(*device);
-        *device = NULL;
-    }
-}
-
-void sora_device_caps(const struct sora_device *device, struct sora_device_caps *out_caps)
-{
-    device->ops->device_caps(device, out_caps);
-}
-
-int sora_buffer_create(struct sora_device *device, size_t size, struct sora_buffer **out_buffer)
-{
-    if (size < 1)
-        return reject("buffer_create", "size", "zero");
-    return device->ops->buffer_create(device, size, out_buffer);
-}
-
-int sora_buffer_import(struct sora_device *device, const void *data, size_t size,
-                       struct sora_buffer **out_buffer)
-{
-    if (!data || size < 1)
-        return reject("buffer_import", data ? "size" : "data", data ? "zero" : "absent");
-    return device->ops->buffer_import(device, data, size, out_buffer);
-}
-
-void sora_buffer_destroy(struct sora_buffer **buffer)
-{
-    if (buffer && *buffer) {
-        (*buffer)->device->ops->buffer_destroy(*buffer);
-        *buffer = NULL;
-    }
-}
-
-size_t sora_buffer_size(const struct sora_buffer *buffer)
-{
-    return buffer->size;
-}
-
-int sora_tensor_create(struct sora_device *device, enum sora_dtype dtype, int rank,
-                       const int64_t *shape, struct sora_buffer **out_buffer,
-                       struct sora_tensor *out_tensor)
-{
-    struct sora_tensor tensor = sora_tensor_make(NULL, 0, dtype, rank, shape);
-    int rc = sora_buffer_create(device, sora_tensor_size(&tensor), &tensor.buffer);
-    if (rc)
-        return rc;
-    *out_buffer = tensor.buffer;
-    *out_tensor = tensor;
-    return 0;
-}
-
-int sora_stream_create(struct sora_device *device, struct sora_stream **out_stream)
-{
-    return device->ops->stream_create(device, out_stream);
-}
-
-void sora_stream_destroy(struct sora_stream **stream)
-{
-    if (stream && *stream) {
-        (*stream)->device->ops->stream_destroy(*stream);
-        *stream = NULL;
-    }
-}
-
-int sora_stream_wait(struct sora_stream *stream)
-{
-    return stream->device->ops->stream_wait(stream);
-}
-
-struct sora_device *sora_stream_device(const struct sora_stream *stream)
-{
-    return stream->device;
-}
-
-int sora_event_create(struct sora_device *device, struct sora_event **out_event)
-{
-    return device->ops->event_create(device, out_event);
-}
-
-void sora_event_destroy(struct sora_event **event)
-{
-    if (event && *event) {
-        (*event)->device->ops->event_destroy(*event);
-        *event = NULL;
-    }
-}
-
-int sora_event_record(struct sora_event *event, struct sora_stream *stream)
-{
-    if (event->device != stream->device)
-        return reject("event_record", "event", "other_device");
-    return event->device->ops->event_record(event, stream);
-}
-
-int sora_event_wait(struct sora_event *event)
-{
-    return event->device->ops->event_wait(event);
-}
-
-int sora_stream_wait_event(struct sora_stream *stream, struct sora_event *event)
-{
-    if (event->device != stream->device)
-        return reject("stream_wait_event", "event", "other_device");
-    return stream->device->ops->stream_wait_event(stream, event);
 }

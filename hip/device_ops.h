@@ -97,4 +97,7 @@ struct sora_device_ops {
                       bool *out_finite);
 };
 
+/* device.c: logs which operand of a call is wrong and why. Returns SORA_E_INVALID. */
+int sora_device_reject(const char *op, const char *operand, const char *reason);
+
 #endif

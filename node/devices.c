@@ -3,6 +3,7 @@
  * --plan what a model takes on them.
  */
 #include "node/commands.h"
+#include "node/json_print.h"
 
 #include "base/settings.h"
 #include "hip/cpu/cpu.h"
@@ -113,24 +114,10 @@ static void print_machine(const struct machine *machine)
 
 /* ---- JSON ---- */
 
-static void json_string(const char *text)
-{
-    putchar('"');
-    for (const unsigned char *c = (const unsigned char *)text; *c; c++) {
-        if (*c == '"' || *c == '\\')
-            printf("\\%c", *c);
-        else if (*c < 0x20 || *c > 0x7e)
-            printf("\\u%04x", *c);
-        else
-            putchar(*c);
-    }
-    putchar('"');
-}
-
 static void json_field(const char *name, const char *text)
 {
     printf("\"%s\": ", name);
-    json_string(text);
+    sora_print_json_string(text);
     fputs(", ", stdout);
 }
 
@@ -179,7 +166,7 @@ static void json_machine(const struct machine *machine)
         fputs(i ? ", {" : "{", stdout);
         json_field("vendor", sora_gpu_vendor_name(absence->vendor));
         printf("\"reason\": ");
-        json_string(absence->fault.text);
+        sora_print_json_string(absence->fault.text);
         putchar('}');
     }
     putchar(']');

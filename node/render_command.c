@@ -1,5 +1,6 @@
 /* `sora-worker render`: options in, one render, a summary or JSON out. */
 #include "node/commands.h"
+#include "node/json_print.h"
 #include "node/render.h"
 
 #include <inttypes.h>
@@ -27,29 +28,14 @@ static void install_signals(void)
     signal(SIGXFSZ, SIG_IGN); /* a file size limit becomes an error of the write */
 }
 
-/* A JSON string literal. */
-static void print_json_string(const char *text)
-{
-    putchar('"');
-    for (const unsigned char *c = (const unsigned char *)text; *c; c++) {
-        if (*c == '"' || *c == '\\')
-            printf("\\%c", *c);
-        else if (*c < 0x20)
-            printf("\\u%04x", *c);
-        else
-            putchar(*c);
-    }
-    putchar('"');
-}
-
 static void print_json_result(const struct sora_render_options *options,
                               const struct sora_render_result *result)
 {
     const struct sora_job_plan *plan = &result->plan;
     printf("{\"status\": \"done\", \"output\": ");
-    print_json_string(options->output);
+    sora_print_json_string(options->output);
     printf(", \"model\": ");
-    print_json_string(result->model_name);
+    sora_print_json_string(result->model_name);
     printf(
         ", \"device_class\": \"%s\", \"frames\": %d, \"width\": %d, \"height\": %d, \"fps\": %g, "
         "\"latents\": %d, \"seed\": %" PRIu64 ", \"steps\": %d, \"guidance\": %g, \"shift\": %g, "
@@ -66,7 +52,7 @@ static void print_json_result(const struct sora_render_options *options,
            result->decode_seconds, result->peak_memory);
     for (int i = 0; i < result->notes.count; i++) {
         fputs(i ? ", " : "", stdout);
-        print_json_string(result->notes.texts[i]);
+        sora_print_json_string(result->notes.texts[i]);
     }
     printf("]}\n");
 }
@@ -78,7 +64,7 @@ static void print_failure(const struct sora_render_options *options, int error,
     if (options->json) {
         printf("{\"status\": \"%s\", \"error\": \"%s\", \"text\": ",
                error == SORA_E_CANCELLED ? "cancelled" : "failed", sora_error_name(error));
-        print_json_string(text);
+        sora_print_json_string(text);
         printf("}\n");
     }
     fprintf(stderr, "sora-worker: %s\n", text);
