@@ -32,7 +32,7 @@
 #define GEMM_F32_STRIDE (GEMM_F32_TILE + 4)
 #define GEMM_F32_SHARED (2 * GEMM_F32_DEPTH * GEMM_F32_STRIDE * 4)
 
-/* 16-bit attention on matrix units: a wave has 16 queries, or 32 where it has 64 lanes. */
+/* 16-bit attention on matrix units: a wave has 32 queries on NVIDIA and CDNA, else 16. */
 #define ATTENTION_FRAGMENTS(kind) ((kind) == GPU_CDNA || (kind) == GPU_NVIDIA ? 2 : 1)
 #define ATTENTION_QUERIES(kind, wave) (KERNEL_THREADS / (wave)*16 * ATTENTION_FRAGMENTS(kind))
 #define ATTENTION_KEYS(size) ((size) > 64 ? 32 : 64) /* per step */
