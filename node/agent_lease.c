@@ -95,7 +95,7 @@ void agent_stop_task(struct agent_task *task, int code, const char *text)
     struct agent_device *device = task->device;
     if (device)
         agent_device_release(device);
-    if (device && (code == SORA_E_NOT_FOUND || code == SORA_E_DENIED))
+    if (device && task->file_missed)
         agent_device_restart(device, true); /* a folder that comes back can be read again */
     agent_load_fini(task);
     agent_result_fini(task);

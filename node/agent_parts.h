@@ -103,7 +103,8 @@ struct agent_task {
     struct sora_digest model;
     struct agent_device *device; /* NULL when stopped */
     sora_time lease_until, stopped_at;
-    int code, fail; /* why it stopped; why it is to be stopped */
+    int code, fail;   /* why it stopped; why it is to be stopped */
+    bool file_missed; /* by the worker */
     char fail_text[256];
 
     struct sora_shard *machine; /* NULL: granted only, text, or stopped */

@@ -235,6 +235,7 @@ static bool take_failed(struct agent_device *device, const struct sora_frame *fr
         return true;
     }
     device->task->decoding = false; /* whatever it was at */
+    device->task->file_missed = failed.code == SORA_E_NOT_FOUND || failed.code == SORA_E_DENIED;
     agent_fail_task(device->task, failed.code < 0 ? failed.code : SORA_E_INTERNAL, text);
     return true;
 }
