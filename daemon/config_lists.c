@@ -153,10 +153,10 @@ static int check_id(const char *id, struct sora_fault *fault)
 static int set_precision(struct sora_agent_device *device, const char *text,
                          struct sora_fault *fault)
 {
-    static const char *const names[] = {"bf16", "f16", "f32", "int8"};
-    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]) && !is_cpu(device->id); i++) {
-        if (strcmp(text, names[i]) == 0) {
-            snprintf(device->precision, sizeof(device->precision), "%s", names[i]);
+    const char *name;
+    for (int i = 0; (name = sora_gpu_precision_name((enum sora_gpu_precision)i)) != NULL; i++) {
+        if (strcmp(text, name) == 0 && !is_cpu(device->id)) {
+            snprintf(device->precision, sizeof(device->precision), "%s", name);
             return SORA_OK;
         }
     }
@@ -194,7 +194,7 @@ static int set_attribute(struct sora_agent_device *device, const char *text,
     if (!end || end == text + 8 || *end || threads < 1 || threads > 1024)
         return sora_fault_set(fault, SORA_E_INVALID,
                               "devices: '%.60s' is not threads=N (1 to 1024), memory=SIZE or "
-                              "precision=bf16|f16|f32|int8",
+                              "precision=" SORA_GPU_PRECISION_CHOICES,
                               text);
     device->threads = (int)threads;
     return SORA_OK;

@@ -30,7 +30,7 @@ struct options {
 static const struct sora_setting option_rows[] = {
     ROW("plan", SORA_SETTING_STRING, plan, NULL, "MODEL SIZE FRAMES",
         "what a model takes on a card, for example: --plan models/wan 832x480 81"),
-    ROW("precision", SORA_SETTING_CHOICE, precision, "bf16|f16|f32|int8", NULL,
+    ROW("precision", SORA_SETTING_CHOICE, precision, SORA_GPU_PRECISION_CHOICES, NULL,
         "of products on a card, for --plan; default bf16"),
     ROW("json", SORA_SETTING_FLAG, json, NULL, NULL, "print JSON"),
     ROW("frames", SORA_SETTING_FLAG, frames, NULL, NULL, "for sorad: the cards over descriptor 3"),

@@ -1,6 +1,8 @@
 /* The options of `sora-worker render` as one table. */
 #include "node/render_options.h"
 
+#include "hip/gpu/gpu.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -20,7 +22,7 @@ static const struct sora_setting option_rows[] = {
     {"device", 'd', SORA_SETTING_STRING, offsetof(struct sora_render_options, device), 1, 32, NULL,
      "NAME", "cpu0, gpu0, ...; default the first card that is found, else cpu0", true},
     {"precision", 0, SORA_SETTING_CHOICE, offsetof(struct sora_render_options, precision), 0, 0,
-     "bf16|f16|f32|int8", NULL,
+     SORA_GPU_PRECISION_CHOICES, NULL,
      "of products on a card; int8: of weights, with products in bf16; default bf16", true},
     {"threads", 't', SORA_SETTING_INT, offsetof(struct sora_render_options, threads), 1, 256, NULL,
      "N", "CPU threads; default all; changes no bit of the result", false},

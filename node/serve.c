@@ -163,7 +163,7 @@ static const struct sora_setting option_rows[] = {
     ROW("memory", SORA_SETTING_INT, memory, 0, 9007199254740991.0, "BYTES",
         "private memory at most, of a card its own; 0 or absent: no limit"),
     {"precision", 0, SORA_SETTING_CHOICE, offsetof(struct options, precision), 0, 0,
-     "bf16|f16|f32|int8", NULL,
+     SORA_GPU_PRECISION_CHOICES, NULL,
      "of products on a card; int8: of weights, with products in bf16; default bf16", true},
     ROW("cache", SORA_SETTING_STRING, cache, 1, SORA_FILE_PATH_SIZE, "DIR",
         "a folder that keeps kernels compiled for a card; default none"),

@@ -113,7 +113,11 @@ static int buffer_import(struct sora_device *base, const void *data, size_t size
 
 /* ---- the device ---- */
 
-static const char *const precision_names[] = {"bf16", "f16", "f32", "int8"};
+const char *sora_gpu_precision_name(enum sora_gpu_precision precision)
+{
+    static const char *const names[] = {"bf16", "f16", "f32", "int8"};
+    return (unsigned)precision < sizeof(names) / sizeof(names[0]) ? names[precision] : NULL;
+}
 
 static void device_caps(const struct sora_device *base, struct sora_device_caps *out_caps)
 {
@@ -136,9 +140,9 @@ static void device_caps(const struct sora_device *base, struct sora_device_caps 
     out_caps->int8_weights = device->precision == SORA_GPU_INT8;
     snprintf(out_caps->name, sizeof(out_caps->name), "%.63s", device->card.name);
     const char *library = sora_gpu_blas_class(device);
-    int length =
-        snprintf(out_caps->device_class, sizeof(out_caps->device_class), "%s-%s-%d",
-                 device->card.arch, precision_names[device->precision], SORA_GPU_KERNEL_VERSION);
+    int length = snprintf(out_caps->device_class, sizeof(out_caps->device_class), "%s-%s-%d",
+                          device->card.arch, sora_gpu_precision_name(device->precision),
+                          SORA_GPU_KERNEL_VERSION);
     /* A library's choice depends on how many processors it may use. */
     if (library)
         snprintf(out_caps->device_class + length, sizeof(out_caps->device_class) - (size_t)length,

@@ -24,6 +24,12 @@ enum sora_gpu_precision {
     SORA_GPU_INT8, /* as BF16, and models keep their large matrices as int8 */
 };
 
+/* Their names in this order, as a CHOICE row of base/settings.h has them. */
+#define SORA_GPU_PRECISION_CHOICES "bf16|f16|f32|int8"
+
+/* "bf16", "f16", "f32", "int8"; NULL for another value. */
+const char *sora_gpu_precision_name(enum sora_gpu_precision precision);
+
 struct sora_gpu_params {
     enum sora_gpu_vendor vendor;
     int index;             /* of the vendor's driver */
