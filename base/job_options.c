@@ -38,6 +38,18 @@ static int find_name(const char *const *names, int count, const char *name)
     return -1;
 }
 
+/* The same as an enum's value. `what` and `known` are for the sentence. */
+static int parse_name(const char *const *names, int count, const char *name, const char *what,
+                      const char *known, int *out_index, struct sora_fault *fault)
+{
+    int index = find_name(names, count, name);
+    if (index < 0)
+        return sora_fault_set(fault, SORA_E_INVALID, "%s \"%.40s\" does not exist: use %s", what,
+                              name, known);
+    *out_index = index;
+    return 0;
+}
+
 const char *sora_solver_kind_name(enum sora_solver_kind kind)
 {
     return (unsigned)kind < SORA_SOLVER_KIND_COUNT ? solver_names[kind] : NULL;
@@ -46,12 +58,12 @@ const char *sora_solver_kind_name(enum sora_solver_kind kind)
 int sora_solver_kind_parse(const char *name, enum sora_solver_kind *out_kind,
                            struct sora_fault *fault)
 {
-    int index = find_name(solver_names, SORA_SOLVER_KIND_COUNT, name);
-    if (index < 0)
-        return sora_fault_set(fault, SORA_E_INVALID,
-                              "solver \"%.40s\" does not exist: use unipc or euler", name);
-    *out_kind = (enum sora_solver_kind)index;
-    return 0;
+    int index = 0;
+    int rc = parse_name(solver_names, SORA_SOLVER_KIND_COUNT, name, "solver", "unipc or euler",
+                        &index, fault);
+    if (rc == 0)
+        *out_kind = (enum sora_solver_kind)index;
+    return rc;
 }
 
 const char *sora_noise_kind_name(enum sora_noise_kind kind)
@@ -62,13 +74,12 @@ const char *sora_noise_kind_name(enum sora_noise_kind kind)
 int sora_noise_kind_parse(const char *name, enum sora_noise_kind *out_kind,
                           struct sora_fault *fault)
 {
-    int index = find_name(noise_names, SORA_NOISE_KIND_COUNT, name);
-    if (index < 0)
-        return sora_fault_set(
-            fault, SORA_E_INVALID,
-            "noise kind \"%.40s\" does not exist: use shared-mean, iid or freenoise", name);
-    *out_kind = (enum sora_noise_kind)index;
-    return 0;
+    int index = 0;
+    int rc = parse_name(noise_names, SORA_NOISE_KIND_COUNT, name, "noise kind",
+                        "shared-mean, iid or freenoise", &index, fault);
+    if (rc == 0)
+        *out_kind = (enum sora_noise_kind)index;
+    return rc;
 }
 
 const char *sora_codec_name(enum sora_codec codec)
@@ -78,13 +89,12 @@ const char *sora_codec_name(enum sora_codec codec)
 
 int sora_codec_parse(const char *name, enum sora_codec *out_codec, struct sora_fault *fault)
 {
-    int index = find_name(codec_names, SORA_CODEC_COUNT, name);
-    if (index < 0)
-        return sora_fault_set(fault, SORA_E_INVALID,
-                              "codec \"%.40s\" does not exist: use h264, h265, av1, prores or ffv1",
-                              name);
-    *out_codec = (enum sora_codec)index;
-    return 0;
+    int index = 0;
+    int rc = parse_name(codec_names, SORA_CODEC_COUNT, name, "codec",
+                        "h264, h265, av1, prores or ffv1", &index, fault);
+    if (rc == 0)
+        *out_codec = (enum sora_codec)index;
+    return rc;
 }
 
 #define ALL_FORMATS "yuv420p, yuv422p, yuv444p, yuv420p10le, yuv422p10le, yuv444p10le"
