@@ -93,4 +93,12 @@ static inline float *serve_collect(struct serve_node *nodes, int count, const st
     return values;
 }
 
+/* Every step of the job on nodes that have loaded; the final latents, owned by the caller. */
+static inline float *serve_sample(struct serve_node *nodes, int count, const struct serve_job *job)
+{
+    for (int32_t step = 0; step < job->schedule->steps; step++)
+        serve_step(nodes, count, job, step);
+    return serve_collect(nodes, count, job);
+}
+
 #endif

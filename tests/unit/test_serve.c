@@ -134,9 +134,7 @@ static float *run_farm(int count, const struct sora_range *ranges, int text_coun
     struct serve_node nodes[4];
     struct serve_job job;
     begin(nodes, count, ranges, &job, text_count);
-    for (int32_t step = 0; step < STEPS; step++)
-        serve_step(nodes, count, &job, step);
-    float *latents = serve_collect(nodes, count, &job);
+    float *latents = serve_sample(nodes, count, &job);
     for (int i = 0; i < count; i++)
         serve_stop(&nodes[i]);
     serve_job_fini(&job);

@@ -52,9 +52,7 @@ static float *run(int count, const struct sora_range *ranges, const char *const 
         serve_begin(&nodes[i], &job, ranges[i]);
         serve_loaded(&nodes[i], 0);
     }
-    for (int32_t step = 0; step < STEPS; step++)
-        serve_step(nodes, count, &job, step);
-    float *latents = serve_collect(nodes, count, &job);
+    float *latents = serve_sample(nodes, count, &job);
     for (int i = 0; i < count; i++)
         serve_stop(&nodes[i]);
     serve_job_fini(&job);
@@ -134,9 +132,7 @@ static float *make_video(struct serve_node *node, const struct serve_job *job)
     const struct sora_serve_decode decode = {{0, 1}, 0, WIDTH * 16, HEIGHT * 16, 16, 1, 8};
     const char *prefix = scratch_path("tight");
     serve_loaded(node, 0);
-    for (int32_t step = 0; step < STEPS; step++)
-        serve_step(node, 1, job, step);
-    float *latents = serve_collect(node, 1, job);
+    float *latents = serve_sample(node, 1, job);
     serve_send(node, SORA_SERVE_DECODE, &decode, sizeof(decode), prefix, strlen(prefix));
     serve_expect(node, SORA_SERVE_PIECE);
     serve_expect(node, SORA_SERVE_DECODED);
