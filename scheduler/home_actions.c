@@ -20,11 +20,12 @@ void home_send(struct sora_home *home, const unsigned char node[SORA_NODE_ID_SIZ
                  (int)message->body_case, fault.text);
 }
 
-void home_reply_message(struct sora_home *home, struct home_reply *to, Farm__Message *message)
+void home_reply_message(struct sora_home *home, const struct sora_origin *to,
+                        Farm__Message *message)
 {
     const struct sora_post *post = home->params.post;
     struct sora_fault fault = {0};
-    int rc = post->reply(post->owner, home_reply_origin(to), message, NULL, 0, &fault);
+    int rc = post->reply(post->owner, to, message, NULL, 0, &fault);
     if (rc == SORA_E_FORMAT || rc == SORA_E_LIMIT || rc == SORA_E_INVALID)
         sora_log(SORA_LOG_WARN, "an answer of the home cannot be sent kind=%d reason=\"%s\"",
                  (int)message->body_case, fault.text);

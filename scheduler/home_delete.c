@@ -111,16 +111,13 @@ void home_take_delete(struct sora_home *home, const struct sora_origin *origin,
 {
     struct sora_fault fault = {0};
     struct home_job *job = NULL;
-    struct home_reply reply;
     int rc = home_name_job(home, message->job, origin->identity, &job, &fault);
     if (rc == SORA_OK)
         rc = check(home, job, &fault);
     if (rc == SORA_OK)
         rc = delete_job(home, job, origin, &fault);
-    if (rc == SORA_OK)
-        return;
-    home_reply_keep(origin, &reply);
-    home_refuse(home, &reply, &fault);
+    if (rc)
+        sora_post_refuse(home->params.post, origin, &fault);
 }
 
 /* ---- results that are too old ---- */

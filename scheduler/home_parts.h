@@ -79,12 +79,27 @@ void home_take_plan(struct sora_home *home, const struct sora_origin *origin,
                     const Farm__Plan *plan);
 /* The store takes nothing: jobs of which nobody was told yet are refused and forgotten. */
 void home_refuse_fresh(struct sora_home *home, const struct sora_fault *why);
-/* Requests that wait: their models may be known now, or their time is over. */
-void home_watch_asks(struct sora_home *home);
-/* Reads a manifest that is here into the job. Errors: NOT_FOUND and those of its reading. */
-int home_read_manifest(struct sora_home *home, struct home_job *job, struct sora_fault *fault);
+/* Plans or submits what was asked, now that the manifest is here. */
+void home_do_ask(struct sora_home *home, struct home_ask *ask);
 void home_answer_submit(struct sora_home *home, struct home_reply *reply,
                         const struct home_job *job);
+
+/* ---- home_manifest.c ---- */
+
+/* Reads a manifest that is here into the job. Errors: NOT_FOUND and those of its reading. */
+int home_read_manifest(struct sora_home *home, struct home_job *job, struct sora_fault *fault);
+/* A request goes on at once when its manifest is here, else waits for it. Takes spec and envelope,
+ * which is NULL for a Plan. Errors: FULL, NOT_FOUND (no such model). */
+int home_begin_ask(struct sora_home *home, const struct sora_origin *origin,
+                   const struct sora_identity *signer, struct sora_message **spec,
+                   struct sora_bytes *envelope, struct sora_fault *fault);
+/* The Submit of this job, if it waits; NULL: none. */
+struct home_ask *home_find_ask(struct sora_home *home, const Farm__JobSpec *spec);
+/* Requests that wait: their models may be known now, or their time is over. */
+void home_watch_asks(struct sora_home *home);
+
+/* ---- home_access.c ---- */
+
 /* Reads our certificate again when it is another: a node may join a studio while it runs. */
 void home_look_at_root(struct sora_home *home);
 /* Whether a node of this studio may render the job. */
@@ -119,7 +134,8 @@ void home_end_job(struct sora_home *home, struct home_job *job, enum sora_job_st
                   const char *reason);
 void home_send(struct sora_home *home, const unsigned char node[SORA_NODE_ID_SIZE],
                Farm__Message *message);
-void home_reply_message(struct sora_home *home, struct home_reply *reply, Farm__Message *message);
+void home_reply_message(struct sora_home *home, const struct sora_origin *to,
+                        Farm__Message *message);
 
 /* ---- home_orders.c ---- */
 
@@ -167,7 +183,7 @@ void home_take_delete(struct sora_home *home, const struct sora_origin *origin,
 void home_watch_keep(struct sora_home *home);
 sora_time home_keep_deadline(const struct sora_home *home);
 
-/* ---- home_status.c, home_ask.c, home_watch.c ---- */
+/* ---- home_status.c, home_requests.c, home_watch.c ---- */
 
 enum { HOME_STATUS_PLAIN, HOME_STATUS_SHARDS };
 /* Fills the home's room; valid until the next call. */

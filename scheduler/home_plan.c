@@ -383,6 +383,6 @@ void home_reply_plan(struct sora_home *home, struct home_reply *to, struct home_
     Farm__Message message = FARM__MESSAGE__INIT;
     message.body_case = FARM__MESSAGE__BODY_PLAN_REPLY;
     message.plan_reply = &reply;
-    home_reply_message(home, to, &message);
+    home_reply_message(home, home_reply_origin(to), &message);
     free(room);
 }

@@ -159,7 +159,7 @@ static void answer(struct sora_home *home, struct home_reply *to, const struct s
     Farm__Message message = FARM__MESSAGE__INIT;
     message.body_case = FARM__MESSAGE__BODY_FETCH_REPLY;
     message.fetch_reply = &reply;
-    home_reply_message(home, to, &message);
+    home_reply_message(home, home_reply_origin(to), &message);
 }
 
 static void end_export(struct home_export *export)

@@ -1,41 +1,14 @@
 /*
- * Submit and Plan. The model's manifest decides what a job will be, so a request waits for it up to
- * 10 s when it must come from a node, and up to 5 s when no model at all is known, as after the
- * start; a submit is then stored, and answered when that is durable.
+ * Submit and Plan. The model's manifest decides what a job will be, so a request waits for it
+ * (home_manifest.c); a submit is then stored, and answered when that is durable.
  */
 #include "base/clock.h"
 #include "scheduler/home_parts.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define MANIFEST_NS (10 * SORA_TIME_SECOND)
-#define MODELS_NS (5 * SORA_TIME_SECOND)
 #define CANNOT_STORE "this home cannot store jobs at the moment: %.400s"
-#define MANIFEST_BYTES_MAX SORA_MESSAGE_BYTES_MAX
-
-/* ---- the manifest ---- */
-
-int home_read_manifest(struct sora_home *home, struct home_job *job, struct sora_fault *fault)
-{
-    struct sora_digest digest;
-    memcpy(digest.bytes, job->model, sizeof(digest.bytes));
-    uint64_t size;
-    if (!sora_blob_store_have(home->params.blobs, &digest, &size))
-        return SORA_E_NOT_FOUND;
-    char path[SORA_FILE_PATH_SIZE];
-    struct sora_bytes bytes = {0};
-    int rc = sora_blob_store_path(home->params.blobs, &digest, path, sizeof(path), fault);
-    if (rc == SORA_OK)
-        rc = sora_file_read(path, MANIFEST_BYTES_MAX, &bytes, fault);
-    if (rc == SORA_OK)
-        rc = sora_model_manifest_unpack(bytes.data, bytes.size, &job->manifest, &job->facts, fault);
-    sora_bytes_fini(&bytes);
-    if (rc == SORA_OK)
-        sora_blob_store_pin(home->params.blobs, &digest);
-    return rc;
-}
 
 /* ---- answers ---- */
 
@@ -51,7 +24,7 @@ void home_answer_submit(struct sora_home *home, struct home_reply *to, const str
     Farm__Message message = FARM__MESSAGE__INIT;
     message.body_case = FARM__MESSAGE__BODY_SUBMIT_REPLY;
     message.submit_reply = &reply;
-    home_reply_message(home, to, &message);
+    home_reply_message(home, home_reply_origin(to), &message);
 }
 
 /* After all that changed so far is on disk. */
@@ -197,6 +170,14 @@ static void submit_now(struct sora_home *home, struct home_ask *ask)
     answer_when_stored(home, &ask->reply, job);
 }
 
+void home_do_ask(struct sora_home *home, struct home_ask *ask)
+{
+    if (ask->plan_only)
+        plan_only(home, ask);
+    else
+        submit_now(home, ask);
+}
+
 void home_refuse_fresh(struct sora_home *home, const struct sora_fault *why)
 {
     for (size_t i = 0; i < home->held.count; i++) {
@@ -210,160 +191,6 @@ void home_refuse_fresh(struct sora_home *home, const struct sora_fault *why)
         home_refuse(home, held->reply, &fault);
         take_back(home, job);
     }
-}
-
-/* ---- waiting for manifests ---- */
-
-static void drop_ask(struct home_ask *ask)
-{
-    sora_bytes_fini(&ask->envelope);
-    sora_message_destroy(&ask->spec);
-    *ask = (struct home_ask){.used = false};
-}
-
-static void go_on(struct sora_home *home, struct home_ask *ask)
-{
-    if (ask->plan_only)
-        plan_only(home, ask);
-    else
-        submit_now(home, ask);
-    drop_ask(ask);
-}
-
-static void manifest_came(void *context, const struct sora_blob *blob,
-                          const struct sora_fault *fault)
-{
-    struct home_ask *ask = context;
-    struct sora_home *home = ask->home;
-    (void)blob;
-    home_wake(home);
-    if (fault->code == SORA_OK) {
-        go_on(home, ask);
-    } else {
-        home_refuse(home, &ask->reply, fault);
-        drop_ask(ask);
-    }
-    home_settle(home);
-}
-
-static int refuse_model(struct sora_home *home, const char *name, struct sora_fault *fault)
-{
-    struct sora_bytes known;
-    sora_bytes_init(&known, 300);
-    home_list_models(home, &known);
-    bool unnamed = strcmp(name, SORA_HOME_MODEL_DEFAULT) == 0;
-    int rc;
-    if (known.size == 0)
-        rc = sora_fault_set(fault, SORA_E_NOT_FOUND,
-                            "no node has model '%s', nor any other: add one with `soractl models "
-                            "add FOLDER`, or wait until a node with it is connected",
-                            unnamed ? HOME_MODEL_USUAL : name);
-    else if (unnamed)
-        rc = sora_fault_set(fault, SORA_E_NOT_FOUND,
-                            "no model is named and this farm has several: say --model NAME; there "
-                            "are: %s",
-                            (const char *)known.data);
-    else
-        rc = sora_fault_set(fault, SORA_E_NOT_FOUND, "no node has model '%s'; there are: %s", name,
-                            (const char *)known.data);
-    sora_bytes_fini(&known);
-    return rc;
-}
-
-/* Fetches the manifest, or goes on at once when it is here. */
-static int find_manifest(struct sora_home *home, struct home_ask *ask, struct sora_fault *fault)
-{
-    const Farm__JobSpec *spec = (const Farm__JobSpec *)ask->spec->any;
-    const struct home_node *node = home_choose_model(home, spec->model, &ask->model);
-    if (!node && !home_knows_models(home)) {
-        ask->no_models = true;
-        ask->until = home->now + MODELS_NS;
-        return SORA_OK;
-    }
-    if (!node)
-        return refuse_model(home, spec->model, fault);
-    struct sora_blob blob = {.size = SORA_BLOB_SIZE_UNKNOWN};
-    uint64_t size;
-    memcpy(blob.digest.bytes, ask->model.digest, sizeof(blob.digest.bytes));
-    if (sora_blob_store_have(home->params.blobs, &blob.digest, &size)) {
-        go_on(home, ask);
-        return SORA_OK;
-    }
-    ask->until = home->now + MANIFEST_NS;
-    int rc = sora_blob_transfer_fetch(home->params.transfer, node->id, &blob, manifest_came, ask);
-    return rc ? sora_fault_set(fault, rc, "too many transfers are under way: try again") : SORA_OK;
-}
-
-/* Whose time is over: the models or the manifest did not come. */
-static void give_up(struct sora_home *home, struct home_ask *ask)
-{
-    struct sora_fault fault = {0};
-    if (ask->no_models)
-        refuse_model(home, ((const Farm__JobSpec *)ask->spec->any)->model, &fault);
-    else
-        sora_fault_set(&fault, SORA_E_TIMEOUT,
-                       "what model %s can do did not arrive within 10 s: try again",
-                       ask->model.name);
-    sora_blob_transfer_forget(home->params.transfer, ask);
-    home_refuse(home, &ask->reply, &fault);
-    drop_ask(ask);
-}
-
-void home_watch_asks(struct sora_home *home)
-{
-    for (int i = 0; i < HOME_ASKS_MAX; i++) {
-        struct home_ask *ask = &home->asks[i];
-        struct sora_fault fault = {0};
-        if (!ask->used)
-            continue;
-        if (ask->no_models && home_knows_models(home)) {
-            ask->no_models = false;
-            if (find_manifest(home, ask, &fault)) {
-                home_refuse(home, &ask->reply, &fault);
-                drop_ask(ask);
-            }
-        } else if (home->now >= ask->until) {
-            give_up(home, ask);
-        }
-    }
-}
-
-static struct home_ask *find_ask(struct sora_home *home, const Farm__JobSpec *spec)
-{
-    for (int i = 0; i < HOME_ASKS_MAX; i++) {
-        struct home_ask *ask = &home->asks[i];
-        if (ask->used && !ask->plan_only && ask->spec &&
-            memcmp(((const Farm__JobSpec *)ask->spec->any)->job.data, spec->job.data,
-                   SORA_JOB_ID_SIZE) == 0)
-            return ask;
-    }
-    return NULL;
-}
-
-/* Takes spec and envelope. */
-static int begin_ask(struct sora_home *home, const struct sora_origin *origin,
-                     const struct sora_identity *signer, struct sora_message **spec,
-                     struct sora_bytes *envelope, struct sora_fault *fault)
-{
-    struct home_ask *ask = NULL;
-    for (int i = 0; i < HOME_ASKS_MAX && !ask; i++)
-        ask = home->asks[i].used ? NULL : &home->asks[i];
-    if (!ask)
-        return sora_fault_set(fault, SORA_E_FULL, "%d requests wait already: try again in a moment",
-                              HOME_ASKS_MAX);
-    *ask = (struct home_ask){.home = home, .used = true, .plan_only = envelope == NULL};
-    home_reply_keep(origin, &ask->reply);
-    ask->signer = *signer;
-    ask->spec = *spec;
-    *spec = NULL;
-    if (envelope) {
-        ask->envelope = *envelope;
-        *envelope = (struct sora_bytes){0};
-    }
-    int rc = find_manifest(home, ask, fault);
-    if (rc)
-        drop_ask(ask);
-    return rc;
 }
 
 /* ---- Submit ---- */
@@ -448,7 +275,7 @@ static int take_new(struct sora_home *home, const struct sora_origin *origin,
         rc = pack(&wire->base, &envelope, fault);
     if (rc)
         return rc;
-    rc = begin_ask(home, origin, &signer, spec, &envelope, fault);
+    rc = home_begin_ask(home, origin, &signer, spec, &envelope, fault);
     sora_bytes_fini(&envelope);
     return rc;
 }
@@ -467,7 +294,7 @@ static int submit(struct sora_home *home, const struct sora_origin *origin,
     struct sora_job_id id;
     memcpy(id.bytes, spec->job.data, sizeof(id.bytes));
     const struct home_job *known = home_find_job(home, &id);
-    struct home_ask *waiting = find_ask(home, spec);
+    struct home_ask *waiting = home_find_ask(home, spec);
     if (known)
         rc = submit_again(home, origin, known, &signer, &wire->payload, fault);
     else if (waiting)
@@ -478,14 +305,6 @@ static int submit(struct sora_home *home, const struct sora_origin *origin,
     return rc;
 }
 
-static void refuse(struct sora_home *home, const struct sora_origin *origin,
-                   const struct sora_fault *fault)
-{
-    struct home_reply reply;
-    home_reply_keep(origin, &reply);
-    home_refuse(home, &reply, fault);
-}
-
 void home_take_submit(struct sora_home *home, const struct sora_origin *origin,
                       const Farm__Submit *wire)
 {
@@ -493,7 +312,7 @@ void home_take_submit(struct sora_home *home, const struct sora_origin *origin,
     int rc = submit(home, origin, wire->spec, &fault);
     if (rc) {
         sora_fault_set(&fault, rc, "the job was not taken");
-        refuse(home, origin, &fault);
+        sora_post_refuse(home->params.post, origin, &fault);
     }
 }
 
@@ -507,52 +326,9 @@ void home_take_plan(struct sora_home *home, const struct sora_origin *origin,
     if (rc == SORA_OK)
         rc = decode_spec(&(ProtobufCBinaryData){bytes.size, bytes.data}, &spec, &fault);
     if (rc == SORA_OK)
-        rc = begin_ask(home, origin, origin->identity, &spec, NULL, &fault);
+        rc = home_begin_ask(home, origin, origin->identity, &spec, NULL, &fault);
     if (rc)
-        refuse(home, origin, &fault);
+        sora_post_refuse(home->params.post, origin, &fault);
     sora_message_destroy(&spec);
     sora_bytes_fini(&bytes);
-}
-
-/* ---- who may see and render what ---- */
-
-void home_look_at_root(struct sora_home *home)
-{
-    const struct sora_certificate *certificate = home->params.certificate;
-    struct sora_identity self;
-    if (home->has_root &&
-        memcmp(home->signature, certificate->signature, sizeof(home->signature)) == 0)
-        return;
-    home->has_root = sora_certificate_read(certificate, &self, NULL) == SORA_OK;
-    if (!home->has_root)
-        return;
-    memcpy(home->root, self.root, sizeof(home->root));
-    memcpy(home->signature, certificate->signature, sizeof(home->signature));
-}
-
-/* Our own studio, or that of this daemon's local user. */
-static bool is_ours(const struct sora_home *home, const unsigned char root[SORA_KEY_PUBLIC_SIZE])
-{
-    const unsigned char *local = home->params.local_root;
-    return (local && memcmp(root, local, SORA_KEY_PUBLIC_SIZE) == 0) ||
-           (home->has_root && memcmp(root, home->root, SORA_KEY_PUBLIC_SIZE) == 0);
-}
-
-bool home_may_see(const struct sora_home *home, const struct home_job *job,
-                  const struct sora_identity *who)
-{
-    return memcmp(who->root, job->owner.root, sizeof(who->root)) == 0 || is_ours(home, who->root);
-}
-
-bool home_allows(const struct sora_home *home, const struct home_job *job,
-                 const unsigned char root[SORA_KEY_PUBLIC_SIZE])
-{
-    const Farm__JobSpec *spec = home_spec(job);
-    if (spec->visibility == FARM__VISIBILITY__VISIBILITY_OPEN || is_ours(home, root) ||
-        memcmp(root, job->owner.root, SORA_KEY_PUBLIC_SIZE) == 0)
-        return true;
-    bool named = false;
-    for (size_t i = 0; i < spec->n_studios; i++)
-        named |= memcmp(spec->studios[i].data, root, SORA_KEY_PUBLIC_SIZE) == 0;
-    return named;
 }

@@ -155,14 +155,12 @@ void home_take_watch(struct sora_home *home, const struct sora_origin *origin,
 {
     struct sora_fault fault = {0};
     struct home_job *job = NULL;
-    struct home_reply reply;
     struct home_watcher *place = NULL;
-    home_reply_keep(origin, &reply);
     int rc = is_named(watch->job) ? home_name_job(home, watch->job, origin->identity, &job, &fault)
                                   : SORA_OK;
     if (rc == SORA_OK && watch->off) {
         stop(home, origin, job ? &job->id : NULL);
-        sora_post_ack(home->params.post, home_reply_origin(&reply));
+        sora_post_ack(home->params.post, origin);
         return;
     }
     for (int i = 0; i < HOME_WATCHERS_MAX && !place; i++)
@@ -171,11 +169,11 @@ void home_take_watch(struct sora_home *home, const struct sora_origin *origin,
         rc = sora_fault_set(&fault, SORA_E_FULL, "%d watch already, which is the limit",
                             HOME_WATCHERS_MAX);
     if (rc) {
-        home_refuse(home, &reply, &fault);
+        sora_post_refuse(home->params.post, origin, &fault);
         return;
     }
-    *place = (struct home_watcher){
-        .used = true, .all = !job, .fresh = true, .reply = reply, .sent = watch->after};
+    *place = (struct home_watcher){.used = true, .all = !job, .fresh = true, .sent = watch->after};
+    home_reply_keep(origin, &place->reply);
     if (job)
         place->job = job->id;
     if (job && job->ended)

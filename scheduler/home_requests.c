@@ -9,21 +9,6 @@
 #define LIST_DEFAULT 100
 #define LINES_BYTES_MAX ((size_t)200 << 10)
 
-static void refuse(struct sora_home *home, const struct sora_origin *origin,
-                   const struct sora_fault *fault)
-{
-    struct home_reply reply;
-    home_reply_keep(origin, &reply);
-    home_refuse(home, &reply, fault);
-}
-
-static void answer(struct sora_home *home, const struct sora_origin *origin, Farm__Message *message)
-{
-    struct home_reply reply;
-    home_reply_keep(origin, &reply);
-    home_reply_message(home, &reply, message);
-}
-
 /* ---- names ---- */
 
 int home_name_job(struct sora_home *home, const Farm__JobName *name,
@@ -62,7 +47,7 @@ void home_take_status(struct sora_home *home, const struct sora_origin *origin,
     struct sora_fault fault = {0};
     struct home_job *job = NULL;
     if (home_name_job(home, status->job, origin->identity, &job, &fault)) {
-        refuse(home, origin, &fault);
+        sora_post_refuse(home->params.post, origin, &fault);
         return;
     }
     Farm__StatusReply reply = FARM__STATUS_REPLY__INIT;
@@ -70,7 +55,7 @@ void home_take_status(struct sora_home *home, const struct sora_origin *origin,
     Farm__Message message = FARM__MESSAGE__INIT;
     message.body_case = FARM__MESSAGE__BODY_STATUS_REPLY;
     message.status_reply = &reply;
-    answer(home, origin, &message);
+    home_reply_message(home, origin, &message);
 }
 
 void home_take_list(struct sora_home *home, const struct sora_origin *origin,
@@ -96,7 +81,7 @@ void home_take_list(struct sora_home *home, const struct sora_origin *origin,
     Farm__Message message = FARM__MESSAGE__INIT;
     message.body_case = FARM__MESSAGE__BODY_LIST_REPLY;
     message.list_reply = &reply;
-    answer(home, origin, &message);
+    home_reply_message(home, origin, &message);
 }
 
 /* ---- Logs ---- */
@@ -107,7 +92,7 @@ void home_take_logs(struct sora_home *home, const struct sora_origin *origin,
     struct sora_fault fault = {0};
     struct home_job *job = NULL;
     if (home_name_job(home, logs->job, origin->identity, &job, &fault)) {
-        refuse(home, origin, &fault);
+        sora_post_refuse(home->params.post, origin, &fault);
         return;
     }
     char *lines[HOME_LOG_LINES];
@@ -124,7 +109,7 @@ void home_take_logs(struct sora_home *home, const struct sora_origin *origin,
     Farm__Message message = FARM__MESSAGE__INIT;
     message.body_case = FARM__MESSAGE__BODY_LOGS_REPLY;
     message.logs_reply = &reply;
-    answer(home, origin, &message);
+    home_reply_message(home, origin, &message);
 }
 
 /* ---- Cancel, Pause, Resume ---- */
@@ -168,7 +153,7 @@ void home_take_control(struct sora_home *home, const struct sora_origin *origin,
     if (rc == SORA_OK && !held.reply)
         rc = sora_fault_set(&fault, SORA_E_MEMORY, "not enough memory for an answer");
     if (rc) {
-        refuse(home, origin, &fault);
+        sora_post_refuse(home->params.post, origin, &fault);
         return;
     }
     home_note(home, job, "%s by %s", verb_of(kind), origin->identity->name);
