@@ -164,15 +164,16 @@ int sora_blob_files_adopt(struct sora_blob_files *files, const char *path,
 /* ---- checking and removing ---- */
 
 int sora_blob_files_check(struct sora_blob_files *files, const struct sora_digest *digest,
-                          bool verified, struct sora_fault *fault)
+                          const struct sora_file_identity *verified, struct sora_fault *fault)
 {
     char path[SORA_FILE_PATH_SIZE + 80], text[SORA_DIGEST_TEXT_SIZE];
     sora_blob_files_path(files, digest, path, sizeof(path));
     sora_digest_text(digest, text);
     struct stat status;
-    if (lstat(path, &status) != 0 && errno == ENOENT)
+    bool found = lstat(path, &status) == 0;
+    if (!found && errno == ENOENT)
         return sora_fault_set(fault, SORA_E_NOT_FOUND, "blob %.16s... was removed", text);
-    if (verified)
+    if (found && verified && same_file(&status, verified))
         return SORA_OK;
     struct sora_blob blob;
     int rc = sora_blob_of_file(path, &blob, fault);

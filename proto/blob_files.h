@@ -45,10 +45,10 @@ int sora_blob_files_adopt(struct sora_blob_files *files, const char *path,
                           const struct sora_digest *expected, struct sora_blob *out_blob,
                           struct sora_file_identity *out_identity, struct sora_fault *fault);
 
-/* Whether the object is there and, unless `verified`, has the right content; one that has not is
- * removed. Errors: NOT_FOUND, IO, DENIED, MEMORY. */
+/* Whether the object is there and has the right content; one that has not is removed. A file that
+ * is still `verified` (NULL: none) is not read again. Errors: NOT_FOUND, IO, DENIED, MEMORY. */
 int sora_blob_files_check(struct sora_blob_files *files, const struct sora_digest *digest,
-                          bool verified, struct sora_fault *fault);
+                          const struct sora_file_identity *verified, struct sora_fault *fault);
 
 /* Removes an object when it is still that file. */
 void sora_blob_files_remove(struct sora_blob_files *files, const struct sora_digest *digest,

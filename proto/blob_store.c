@@ -350,7 +350,8 @@ int sora_blob_store_path(struct sora_blob_store *store, const struct sora_digest
     struct sora_blob_entry *entry = sora_blob_index_find(&store->index, digest);
     if (entry && entry->here) {
         struct sora_file_identity identity = entry->identity;
-        int rc = sora_blob_files_check(&store->files, digest, entry->verified, fault);
+        int rc =
+            sora_blob_files_check(&store->files, digest, entry->verified ? &identity : NULL, fault);
         note_checked(store, digest, &identity, rc);
         if (rc)
             return rc;
@@ -370,7 +371,7 @@ static void run_check(void *context)
 {
     struct job *job = context;
     if (job->fault.code == 0 && job->identity.inode != 0)
-        sora_blob_files_check(&job->store->files, &job->expected, false, &job->fault);
+        sora_blob_files_check(&job->store->files, &job->expected, NULL, &job->fault);
 }
 
 static void done_check(void *context)

@@ -6,9 +6,10 @@
  *                              removed at open
  *
  * Publishing is fsync, rename, fsync of the folder, done on the thread of `tasks`; what is `done`
- * is durable. Reading verifies the digest once per process and file: a damaged blob is removed and
- * counts as missing. Above its size limit the store removes what was used least recently and is not
- * pinned. Owned by one thread, which never waits for the disk except in open and path.
+ * is durable. Reading verifies the digest, once per process as long as nobody touches the file: a
+ * damaged blob is removed and counts as missing. Above its size limit the store removes what was
+ * used least recently and is not pinned. Owned by one thread, which never waits for the disk except
+ * in open and path.
  */
 #ifndef SORA_PROTO_BLOB_STORE_H
 #define SORA_PROTO_BLOB_STORE_H

@@ -200,6 +200,7 @@ void home_take_advert(struct sora_home *home, const struct sora_origin *origin,
     if (!(origin->identity->roles & SORA_ROLE_NODE))
         return; /* not a renderer, but its models can be named */
     struct sora_fault fault = {0};
+    home_look_at_stopped(home, node->number, &beat);
     int rc = home_farm_step(home, &event, &fault);
     if (rc && rc != SORA_E_STALE)
         sora_log(SORA_LOG_WARN, "a beat was not taken node=%s reason=\"%s\"", node->name,

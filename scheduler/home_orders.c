@@ -153,25 +153,13 @@ static bool put_texts(const struct home_take *take, struct order_room *room)
     return true;
 }
 
-/* The stored part of `step` that holds `latent` and reaches furthest. */
-static const struct sora_store_part *find_part(const struct home_take *take, int32_t step,
-                                               int32_t latent)
-{
-    const struct sora_store_part *best = NULL;
-    for (size_t i = 0; i < take->part_count; i++) {
-        const struct sora_store_part *part = &take->parts[i].row;
-        if (part->step == step && part->latents.first <= latent && latent < part->latents.end &&
-            (!best || part->latents.end > best->latents.end))
-            best = part;
-    }
-    return best;
-}
-
 /* Parts that cover the shard at its first step, and the decode context when sampling is over. Cuts
- * do not matter: the state of a latent is the same whoever computed it. */
-static bool put_states(const struct home_take *take, const struct sora_farm_order *order,
-                       struct order_room *room)
+ * do not matter: the state of a latent is the same whoever computed it. Blobs before the floor may
+ * be gone: their shard has read them. */
+static bool put_states(const struct sora_home *home, const struct home_take *take,
+                       const struct sora_farm_order *order, struct order_room *room)
 {
+    const struct sora_home *reader = order->resume_step < order->floor_step ? NULL : home;
     int32_t steps = take->job->plan->steps, at = order->latents.first;
     if (order->resume_step == 0)
         return true;
@@ -179,7 +167,7 @@ static bool put_states(const struct home_take *take, const struct sora_farm_orde
         at = at > take->job->facts.context_latents ? at - take->job->facts.context_latents : 0;
     size_t count = 0;
     while (at < order->latents.end) {
-        const struct sora_store_part *part = find_part(take, order->resume_step, at);
+        const struct sora_store_part *part = home_find_part(reader, take, order->resume_step, at);
         if (!part || count == STATES_MAX)
             return false;
         Farm__StatePart *out = room->state_pointers[count] = &room->states[count];
@@ -264,11 +252,11 @@ void home_send_order(struct sora_home *home, struct home_take *take, const struc
     if (!put_neighbours(home, order, room))
         sora_log(SORA_LOG_DEBUG, "an order waits for a neighbour's first beat shard=%d",
                  order->shard);
-    else if (!put_texts(take, room) || !put_states(take, order, room))
+    else if (put_texts(take, room) && put_states(home, take, order, room))
+        home_send(home, node->id, &message);
+    else if (!home_go_back(home, take))
         sora_log(SORA_LOG_ERROR, "an order lacks its text or checkpoints shard=%d step=%d",
                  order->shard, order->resume_step);
-    else
-        home_send(home, node->id, &message);
     free(room);
 }
 

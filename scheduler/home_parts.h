@@ -23,6 +23,7 @@ int home_add_piece(struct sora_home *home, struct home_take *take,
                    const struct sora_store_piece *row);
 void home_prune_parts(struct sora_home *home, struct home_take *take, int32_t step);
 int home_keep_text(struct sora_home *home, struct home_take *take, const void *data, size_t size);
+void home_pin_blob(struct sora_home *home, const struct sora_store_blob *blob, bool pin);
 void home_pin_text(struct sora_home *home, const struct home_take *take, bool pin);
 /* A line of the job's log, in place of the oldest when there are too many; NULL: out of memory. */
 struct home_line *home_add_line(struct home_job *job, int32_t number, const char *text);
@@ -146,6 +147,19 @@ void home_send_order(struct sora_home *home, struct home_take *take, const struc
 void home_send_text_order(struct sora_home *home, struct home_take *take,
                           const struct home_node *node, const struct sora_farm_action *action,
                           const struct sora_farm_order *order);
+
+/* ---- home_lost.c ---- */
+
+/* The stored part of `step` that holds `latent` and reaches furthest; NULL home: also one whose
+ * blob is gone. */
+const struct sora_store_part *home_find_part(const struct sora_home *home,
+                                             const struct home_take *take, int32_t step,
+                                             int32_t latent);
+/* When texts or states that the take's shards need are gone from the disk: sets it back to the
+ * newest step of which all are here. False: nothing is lost. */
+bool home_go_back(struct sora_home *home, struct home_take *take);
+/* The same for tasks that stopped because of their input: then their node is not to blame. */
+void home_look_at_stopped(struct sora_home *home, uint64_t node, const struct sora_farm_beat *beat);
 
 /* ---- home_work.c: messages of nodes about tasks ---- */
 

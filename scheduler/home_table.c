@@ -118,7 +118,7 @@ struct sora_store_blob home_store_blob(const struct sora_blob *blob)
     return out;
 }
 
-static void pin(struct sora_home *home, const struct sora_store_blob *blob, bool on)
+void home_pin_blob(struct sora_home *home, const struct sora_store_blob *blob, bool on)
 {
     struct sora_digest digest = home_digest(blob);
     if (on)
@@ -131,10 +131,10 @@ static void free_take(struct sora_home *home, struct home_take *take)
 {
     for (size_t i = 0; i < take->part_count; i++) {
         if (take->parts[i].pinned)
-            pin(home, &take->parts[i].row.blob, false);
+            home_pin_blob(home, &take->parts[i].row.blob, false);
     }
     for (size_t i = 0; i < take->piece_count; i++)
-        pin(home, &take->pieces[i].row.blob, false);
+        home_pin_blob(home, &take->pieces[i].row.blob, false);
     if (take->text)
         home_pin_text(home, take, false);
     free(take->parts);
@@ -211,7 +211,7 @@ int home_add_part(struct sora_home *home, struct home_take *take, const struct s
         return SORA_E_MEMORY;
     part->row = *row;
     part->pinned = true;
-    pin(home, &row->blob, true);
+    home_pin_blob(home, &row->blob, true);
     return SORA_OK;
 }
 
@@ -227,7 +227,7 @@ int home_add_piece(struct sora_home *home, struct home_take *take,
     if (!piece)
         return SORA_E_MEMORY;
     piece->row = *row;
-    pin(home, &row->blob, true);
+    home_pin_blob(home, &row->blob, true);
     return SORA_OK;
 }
 
@@ -255,7 +255,7 @@ void home_prune_parts(struct sora_home *home, struct home_take *take, int32_t st
     for (size_t i = 0; i < take->part_count; i++) {
         struct home_part *part = &take->parts[i];
         if (part->row.step < step && part->pinned) {
-            pin(home, &part->row.blob, false);
+            home_pin_blob(home, &part->row.blob, false);
             part->pinned = false;
         }
         if (part->row.step >= rows)

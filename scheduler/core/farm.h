@@ -92,6 +92,9 @@ enum sora_farm_event_kind {
     SORA_FARM_CHECKPOINT,      /* job, shard, epoch, step: the blob is on disk */
     SORA_FARM_SEGMENT,         /* job, shard, epoch: the blob is on disk */
     SORA_FARM_TEXT_DONE,       /* job, epoch: the blob is on disk */
+    SORA_FARM_LOST_BLOBS,      /* job, step: the newest of which the home still has all states, at
+                                  most the floor, below the last; shard: TEXT_TASK when the texts
+                                  are gone too */
     SORA_FARM_ASSEMBLED,       /* job */
     SORA_FARM_ASSEMBLY_FAILED, /* job, code */
     SORA_FARM_FORGET,          /* job: a final one leaves the table */

@@ -233,6 +233,26 @@ static int take_node_event(struct sora_farm *farm, sora_time now, struct farm_jo
 
 /* ---- the rest ---- */
 
+/* What the home had is gone: the shards begin anew where it has something. */
+static int go_back(struct sora_farm *farm, struct farm_job *job,
+                   const struct sora_farm_event *event, struct sora_fault *fault)
+{
+    if (job->state != SORA_JOB_RUNNING)
+        return not_now(job, "set back", fault);
+    if (event->step < 0 || event->step > job->floor || event->step >= job->job.plan.steps)
+        return sora_fault_set(fault, SORA_E_INVALID, "step %d is outside 0..%d", event->step,
+                              job->floor);
+    job->floor = event->step;
+    job->text_done = job->text_done && event->shard != SORA_FARM_TEXT_TASK;
+    job->changed_due = true;
+    farm_drop_cut(farm, job);
+    if (job->pause_wanted)
+        farm_pause_here(farm, job);
+    else
+        farm_move_job(farm, job, SORA_JOB_QUEUED);
+    return SORA_OK;
+}
+
 static int take_assembly(struct sora_farm *farm, struct farm_job *job,
                          const struct sora_farm_event *event, struct sora_fault *fault)
 {
@@ -285,6 +305,8 @@ int farm_take_job_event(struct sora_farm *farm, sora_time now, const struct sora
         return resume(farm, job, fault);
     case SORA_FARM_PRIORITY:
         return set_priority(farm, job, event->step, fault);
+    case SORA_FARM_LOST_BLOBS:
+        return go_back(farm, job, event, fault);
     case SORA_FARM_ASSEMBLED:
     case SORA_FARM_ASSEMBLY_FAILED:
         return take_assembly(farm, job, event, fault);

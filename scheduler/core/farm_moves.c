@@ -381,6 +381,18 @@ static void finish_shards(struct sora_farm *farm, struct farm_job *job)
     farm_move_job(farm, job, SORA_JOB_ASSEMBLING);
 }
 
+void farm_pause_here(struct sora_farm *farm, struct farm_job *job)
+{
+    job->pause_wanted = false;
+    struct sora_fault fault = {0};
+    sora_fault_set(&fault, SORA_E_BUSY, "paused at step %d of %d", job->floor, job->job.plan.steps);
+    farm_set_reason(job, &fault);
+    farm_move_job(farm, job, SORA_JOB_PAUSED);
+    if (job->resume_wanted)
+        farm_move_job(farm, job, SORA_JOB_QUEUED);
+    job->resume_wanted = false;
+}
+
 void farm_settle_job(struct sora_farm *farm, struct farm_job *job)
 {
     if (job->state != SORA_JOB_RUNNING)
@@ -397,12 +409,5 @@ void farm_settle_job(struct sora_farm *farm, struct farm_job *job)
     if (!job->pause_wanted || !stands(job))
         return;
     farm_drop_cut(farm, job);
-    job->pause_wanted = false;
-    struct sora_fault fault = {0};
-    sora_fault_set(&fault, SORA_E_BUSY, "paused at step %d of %d", job->floor, job->job.plan.steps);
-    farm_set_reason(job, &fault);
-    farm_move_job(farm, job, SORA_JOB_PAUSED);
-    if (job->resume_wanted)
-        farm_move_job(farm, job, SORA_JOB_QUEUED);
-    job->resume_wanted = false;
+    farm_pause_here(farm, job);
 }

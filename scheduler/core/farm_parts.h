@@ -106,6 +106,8 @@ void farm_refused(struct sora_farm *farm, sora_time now, struct farm_job *job,
                   struct farm_task *task, int code);
 /* The task's order changed. */
 void farm_touch_order(struct farm_job *job, struct farm_task *task);
+/* A pause that was asked for is reached; every shard was taken back. */
+void farm_pause_here(struct sora_farm *farm, struct farm_job *job);
 /* What follows from new checkpoints, segments and parked shards. */
 void farm_settle_job(struct sora_farm *farm, struct farm_job *job);
 

@@ -101,9 +101,11 @@ static inline void beat(int member)
         report->epoch = task->epoch;
         report->version = task->version;
         report->step = task->step;
-        report->work = !task->running ? FARM__TASK_WORK__TASK_GRANTED
-                       : task->parked ? FARM__TASK_WORK__TASK_PARKED
-                                      : FARM__TASK_WORK__TASK_RUNNING;
+        report->code = task->code;
+        report->work = task->code       ? FARM__TASK_WORK__TASK_STOPPED
+                       : !task->running ? FARM__TASK_WORK__TASK_GRANTED
+                       : task->parked   ? FARM__TASK_WORK__TASK_PARKED
+                                        : FARM__TASK_WORK__TASK_RUNNING;
         advert.n_reports++;
     }
     Farm__Message message = FARM__MESSAGE__INIT;

@@ -20,6 +20,7 @@ struct task {
     uint64_t version, boot;
     uint32_t stored, acked_pieces;
     bool complete, parked;
+    int code; /* why it stopped; 0: it did not */
     size_t states;
 };
 static struct node {

@@ -195,15 +195,37 @@ static void closing_with_work_under_way_stores_it(void **state)
 
 /* ---- damage ---- */
 
+/* As a failing disk does, which leaves the time of the file alone. */
 static void flip_bit(const char *path)
 {
     assert_int_equal(chmod(path, 0600), 0);
     int fd = open(path, O_RDWR);
+    struct stat status;
     char byte;
+    assert_int_equal(fstat(fd, &status), 0);
     assert_int_equal(pread(fd, &byte, 1, 1), 1);
     byte ^= 4;
     assert_int_equal(pwrite(fd, &byte, 1, 1), 1);
+    const struct timespec times[2] = {status.st_atim, status.st_mtim};
+    assert_int_equal(futimens(fd, times), 0);
     close(fd);
+}
+
+static void a_file_that_was_written_to_is_read_again(void **state)
+{
+    (void)state;
+    char path[SORA_FILE_PATH_SIZE];
+    open_store(0);
+    struct sora_digest touched = put("touched", 7), changed = put("changed", 7);
+    const struct timespec times[2] = {{.tv_sec = 1}, {.tv_sec = 1}};
+    flip_bit(path_of(&changed));
+    assert_int_equal(utimensat(AT_FDCWD, path_of(&changed), times, 0), 0);
+    assert_int_equal(utimensat(AT_FDCWD, path_of(&touched), times, 0), 0);
+    assert_int_equal(sora_blob_store_path(store, &changed, path, sizeof(path), NULL),
+                     SORA_E_NOT_FOUND);
+    assert_false(here(&changed));
+    path_of(&touched);
+    close_store();
 }
 
 static void damage_is_found_once_per_process(void **state)
@@ -477,6 +499,7 @@ int main(void)
         TEST(files_are_adopted),
         TEST(closing_with_work_under_way_stores_it),
         TEST(damage_is_found_once_per_process),
+        TEST(a_file_that_was_written_to_is_read_again),
         TEST(leftovers_go_and_partial_fetches_stay),
         TEST(one_process_at_a_time),
         TEST(eviction_takes_the_least_used_and_spares_pins),

@@ -565,6 +565,94 @@ static void a_lost_node_moves_its_shard(void **state)
     assert_int_equal(status_of("01")->state, FARM__JOB_STATE__JOB_DONE);
 }
 
+/* What somebody removed under the home, and a node could not fetch. */
+static void lose(const struct sora_digest *digest)
+{
+    char path[SORA_FILE_PATH_SIZE];
+    assert_int_equal(sora_blob_store_path(blobs, digest, path, sizeof(path), NULL), SORA_OK);
+    assert_int_equal(unlink(path), 0);
+    assert_int_equal(sora_blob_store_path(blobs, digest, path, sizeof(path), NULL),
+                     SORA_E_NOT_FOUND);
+}
+
+static void lose_state(int32_t step)
+{
+    const struct home_take *take = &home->jobs[0]->takes[0];
+    for (size_t i = 0; i < take->part_count; i++) {
+        struct sora_digest digest = home_digest(&take->parts[i].row.blob);
+        if (take->parts[i].row.step == step) {
+            lose(&digest);
+            return;
+        }
+    }
+    fail_msg("no state of step %d", step);
+}
+
+/* Both shards again, from `step` on, after a node could not get what is lost. */
+static void goes_back_to(uint32_t step, const char *words)
+{
+    shard_of(BROOK)->code = SORA_E_NOT_FOUND;
+    for (int i = 0; i < 3; i++)
+        second();
+    assert_int_equal(status_of("01")->state, FARM__JOB_STATE__JOB_RUNNING);
+    assert_int_equal(each_shard(NULL, 0), 2);
+    assert_int_equal(shard_of(BROOK)->step, step);
+    assert_int_equal(shard_of(REED)->step, step);
+    Farm__LogsReply *logs = job_request(ANNA, FARM__MESSAGE__BODY_LOGS, "01")->logs_reply;
+    bool found = false;
+    for (size_t i = 0; i < logs->n_lines; i++)
+        found = found || strstr(logs->lines[i], words);
+    assert_true(found);
+}
+
+static void a_lost_checkpoint_is_made_again(void **state)
+{
+    (void)state;
+    second();
+    submit(&balloon);
+    assert_int_equal(start_shards(), 2);
+    each_shard(checkpoint, 2);
+    lose_state(2);
+    goes_back_to(0, "checkpoints of take 0 are gone from the disk of its home: on from its begin");
+    each_shard(checkpoint, 2);
+    each_shard(checkpoint, 4);
+    lose_state(4);
+    goes_back_to(2, "on from step 2");
+    assert_int_equal(moved_text, 1);
+    const Farm__TextEncoded *text = (const Farm__TextEncoded *)home->jobs[0]->takes[0].text->any;
+    struct sora_blob row;
+    assert_true(sora_blob_get(text->rows[0], &row));
+    lose(&row.digest);
+    goes_back_to(2, "encoded texts of take 0 are gone");
+    assert_int_equal(moved_text, 2);
+    each_shard(checkpoint, 4);
+    each_shard(piece, 0);
+    each_shard(piece, 1);
+    assert_int_equal(status_of("01")->state, FARM__JOB_STATE__JOB_DONE);
+}
+
+static void lost_while_the_home_was_down(void **state)
+{
+    (void)state;
+    second();
+    submit(&balloon);
+    assert_int_equal(start_shards(), 2);
+    each_shard(checkpoint, 2);
+    lose_state(2);
+    restart_home();
+    for (int member = BROOK; member <= REED; member++)
+        nodes[member] = (struct node){.boot = 700};
+    for (int i = 0; i < 4; i++)
+        second();
+    assert_int_equal(each_shard(NULL, 0), 2);
+    assert_int_equal(shard_of(BROOK)->step, 0);
+    each_shard(checkpoint, 2);
+    each_shard(checkpoint, 4);
+    each_shard(piece, 0);
+    each_shard(piece, 1);
+    assert_int_equal(status_of("01")->state, FARM__JOB_STATE__JOB_DONE);
+}
+
 static void cancel_pause_and_resume(void **state)
 {
     (void)state;
@@ -808,6 +896,8 @@ int main(void)
         TEST(deleting_removes_a_job_with_its_results),
         TEST(old_jobs_are_deleted_where_that_is_wanted),
         TEST(a_lost_node_moves_its_shard),
+        TEST(a_lost_checkpoint_is_made_again),
+        TEST(lost_while_the_home_was_down),
         TEST(cancel_pause_and_resume),
         TEST(watching_ends_with_the_job),
         TEST(names_are_looked_up_among_what_one_may_see),
