@@ -1,6 +1,7 @@
 /* The layers of the sandbox in the order in which they are entered; the filter comes last. */
 #include "node/sandbox.h"
 
+#include "base/log.h"
 #include "node/sandbox_parts.h"
 
 #include <errno.h>
@@ -9,6 +10,7 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 
 #define DESCRIPTORS_MAX 256
 
@@ -41,6 +43,15 @@ static int enter_netns(const struct sora_sandbox_params *params, struct sora_fau
     return !params->network && unshare(CLONE_NEWNET) == 0;
 }
 
+/* A library that starts threads while it is loaded would leave a way out. */
+static void look_for_threads(void)
+{
+    struct stat tasks;
+    if (stat("/proc/self/task", &tasks) == 0 && tasks.st_nlink > 3)
+        sora_log(SORA_LOG_WARN, "threads began before the sandbox and stay outside threads=%d",
+                 (int)tasks.st_nlink - 3);
+}
+
 /* 1: in force; 0: not here; negative: an error. */
 struct layer {
     const char *name;
@@ -64,6 +75,7 @@ int sora_sandbox_enter(const struct sora_sandbox_params *params,
         return sora_fault_set(
             fault, SORA_E_LIMIT, "%d folders to read and %d to write; at most %d of each",
             params->readable_count, params->writable_count, SORA_SANDBOX_FOLDERS_MAX);
+    look_for_threads();
     if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
         return sora_fault_set(fault, SORA_E_IO, "cannot give up new privileges: %s",
                               strerror(errno));

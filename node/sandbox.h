@@ -8,8 +8,8 @@
  *   rlimits   no core files, few descriptors, and the memory limit
  *   netns     a network namespace of its own, without interfaces; needs a privilege, mostly absent
  *   landlock  files: the folders named below, the system's libraries, a few files of /proc and
- *             /sys, for a card its device files; also no TCP, no signals to others (kernel 5.13,
- *             more with newer ones)
+ *             /sys, for a card its device files and the folders of libraries that are loaded
+ *             already; also no TCP, no signals to others (kernel 5.13, more with newer ones)
  *   seccomp   no sockets, programs, processes, tracing, mounts, keys, kernel interfaces
  *
  * The system call filter is a list of what is denied (EPERM), not of what is allowed: compute
@@ -36,7 +36,9 @@ struct sora_sandbox_params {
     int writable_count;
     uint64_t memory_bytes; /* of private memory (RLIMIT_DATA); 0: no limit */
     bool network;          /* true keeps sockets */
-    bool cards;            /* true keeps the device files of GPUs and what their drivers read */
+    /* True keeps the device files of GPUs, what their drivers read, and the folder of every library
+     * that is loaded now (sora_gpu_libraries_load): toolkits lie outside the system's folders. */
+    bool cards;
 };
 
 /* Writes what is in force, "rlimits landlock seccomp". A layer that the kernel lacks is left out; a

@@ -10,7 +10,9 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <link.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -98,6 +100,31 @@ static int allow(int ruleset, const char *path, uint64_t rights, struct sora_fau
     return rc ? sora_file_fault(fault, code, "make accessible", path) : 0;
 }
 
+/* The folder of a file, if it is not the root. */
+static void allow_folder(int ruleset, char *path)
+{
+    char *slash = strrchr(path, '/');
+    if (path[0] != '/' || slash == path)
+        return;
+    *slash = '\0';
+    allow(ruleset, path, READING, NULL);
+}
+
+/* The folders where a library was found and where it lies: it reads what is beside it (code for
+ * products, headers of a compiler) and loads more from there, whenever it likes. */
+static int add_library_rules(struct dl_phdr_info *info, size_t size, void *ruleset)
+{
+    (void)size;
+    char *real = realpath(info->dlpi_name, NULL), *found = strdup(info->dlpi_name);
+    if (real)
+        allow_folder(*(int *)ruleset, real);
+    if (real && found)
+        allow_folder(*(int *)ruleset, found);
+    free(real);
+    free(found);
+    return 0;
+}
+
 /* What a machine lacks of these is left out. */
 static void add_card_rules(int ruleset, uint64_t rights)
 {
@@ -110,6 +137,7 @@ static void add_card_rules(int ruleset, uint64_t rights)
     }
     for (size_t i = 0; i < sizeof(card_readable) / sizeof(card_readable[0]); i++)
         allow(ruleset, card_readable[i], READING, NULL);
+    dl_iterate_phdr(add_library_rules, &ruleset);
 }
 
 static int add_rules(int ruleset, const struct sora_sandbox_params *params, uint64_t rights,

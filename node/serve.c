@@ -297,6 +297,8 @@ static int begin(const struct options *options, struct folders *folders, struct 
         .memory_bytes = is_card ? 0 : serve->memory_max,
         .cards = is_card,
     };
+    if (is_card)
+        sora_gpu_libraries_load();
     int error = sora_sandbox_enter(&sandbox, ready.sandbox, fault);
     if (!error)
         error = open_device(options, serve, fault);

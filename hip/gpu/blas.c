@@ -146,6 +146,19 @@ const char *sora_gpu_blas_library(const struct sora_gpu_blas *blas)
 
 /* ---- opening ---- */
 
+bool sora_gpu_blas_asked(const char **out_library)
+{
+    const char *given = getenv("SORA_GPU_BLAS");
+    bool named = given && *given, off = named && strcmp(given, "off") == 0;
+    *out_library = named && !off ? given : NULL;
+    return !off;
+}
+
+const char *const *sora_gpu_blas_libraries(enum sora_gpu_vendor vendor)
+{
+    return vendor_rows[vendor].libraries;
+}
+
 static int load(struct sora_gpu_blas *blas, struct sora_fault *fault)
 {
     const char *const only[] = {blas->params.library, NULL};

@@ -26,6 +26,12 @@ struct sora_gpu_blas_params {
     size_t workspace_bytes;      /* no algorithm may need more */
 };
 
+/* What the environment variable SORA_GPU_BLAS asks for: false with "off"; the file that it names,
+ * or NULL for the usual names. */
+bool sora_gpu_blas_asked(const char **out_library);
+/* The usual names of a vendor's library, best first, ended by NULL. */
+const char *const *sora_gpu_blas_libraries(enum sora_gpu_vendor vendor);
+
 /* Loads the library and opens it for the card that is current. Errors: NOT_FOUND (no library, a
  * symbol is missing, too old), DEVICE (it does not start), MEMORY; each with a sentence. */
 int sora_gpu_blas_create(const struct sora_gpu_blas_params *params, struct sora_gpu_blas **out_blas,

@@ -57,6 +57,11 @@ const char *const *sora_gpu_compile_options(enum sora_gpu_vendor vendor)
     return compiler_rows[vendor].options;
 }
 
+const char *const *sora_gpu_compile_libraries(enum sora_gpu_vendor vendor)
+{
+    return compiler_rows[vendor].libraries;
+}
+
 static int compiler_open(const struct sora_gpu_compile_params *params,
                          struct compiler_calls *out_calls, struct sora_fault *fault)
 {

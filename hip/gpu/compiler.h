@@ -34,6 +34,9 @@ struct sora_gpu_compile_params {
 int sora_gpu_compile(const struct sora_gpu_compile_params *params, struct sora_bytes *out_code,
                      struct sora_fault *fault);
 
+/* The usual names of a vendor's compiler, best first, ended by NULL. */
+const char *const *sora_gpu_compile_libraries(enum sora_gpu_vendor vendor);
+
 /* The options that are used for `arch`, one string each, ended by NULL: they belong to a cache's
  * key. */
 const char *const *sora_gpu_compile_options(enum sora_gpu_vendor vendor);

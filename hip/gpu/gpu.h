@@ -44,6 +44,12 @@ struct sora_gpu_params {
 int sora_gpu_device_create(const struct sora_gpu_params *params, struct sora_device **out_device,
                            struct sora_fault *fault);
 
+/* Loads the libraries that a device may ask for (drivers that are here, their run-time compilers
+ * and libraries of products), so that they are in the process before its sandbox closes
+ * (node/sandbox.h). Starts none of them; what is missing is passed over. One thread, before others
+ * begin; blocks for a second at most. */
+void sora_gpu_libraries_load(void);
+
 /* Whether `name` is that of a card: "gpu0" to "gpu15". */
 bool sora_gpu_name_is(const char *name);
 

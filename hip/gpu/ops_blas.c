@@ -10,10 +10,8 @@
 
 #include "base/log.h"
 
-#include <stdlib.h>
 #include <string.h>
 
-#define SWITCH "SORA_GPU_BLAS"
 #define ROWS_MIN 512
 #define COLUMNS_MIN 512
 #define PIECE_ROWS 128 /* pieces are multiples of it */
@@ -42,14 +40,14 @@ static enum sora_gpu_vendor library_vendor(const struct sora_gpu_device *device)
 
 void sora_gpu_blas_open(struct sora_gpu_device *device)
 {
-    const char *given = getenv(SWITCH);
-    bool named = given && *given, off = named && strcmp(given, "off") == 0;
+    const char *named = NULL;
+    bool asked = sora_gpu_blas_asked(&named);
     bool units = device->target.kind != GPU_SIMT && device->precision != SORA_GPU_F32;
-    if (off || !units || (device->card.vendor == SORA_GPU_EMULATOR && !named))
+    if (!asked || !units || (device->card.vendor == SORA_GPU_EMULATOR && !named))
         return;
     const struct sora_gpu_blas_params params = {
         .vendor = library_vendor(device),
-        .library = named ? given : NULL,
+        .library = named,
         .workspace_bytes = bounds_of(device)->workspace,
     };
     struct sora_fault fault = {0};

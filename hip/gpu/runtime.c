@@ -112,6 +112,11 @@ void *sora_gpu_library_open(const char *const *names, char *out_name, size_t out
     return NULL;
 }
 
+const char *const *sora_gpu_runtime_libraries(enum sora_gpu_vendor vendor)
+{
+    return vendor_rows[vendor].libraries;
+}
+
 static int load_library(struct sora_gpu_runtime *runtime, const char *path, void **out_library,
                         struct sora_fault *fault)
 {

@@ -149,6 +149,9 @@ int sora_gpu_error(int status);
 int sora_gpu_fault(const struct sora_gpu_runtime *runtime, const char *what, int status,
                    struct sora_fault *fault);
 
+/* The usual names of a vendor's driver library, best first, ended by NULL. */
+const char *const *sora_gpu_runtime_libraries(enum sora_gpu_vendor vendor);
+
 /* Opens the first of `names` (ends with NULL) that can be loaded and copies its name. NULL when
  * none can. Shared by the optional libraries (sensors, run-time compilers). */
 void *sora_gpu_library_open(const char *const *names, char *out_name, size_t out_size);

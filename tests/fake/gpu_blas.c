@@ -46,7 +46,7 @@ struct preference {
     uint32_t alignment;
 };
 
-static struct fake_blas fake;
+static struct fake_blas fake = {.version = 130100};
 
 EXPORT struct fake_blas *fake_blas(void);
 EXPORT struct fake_blas *fake_blas(void)

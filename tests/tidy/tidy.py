@@ -55,7 +55,7 @@ LIBRARIES = [
 # C11, POSIX 2008, Linux and the compilers' own headers.
 SYSTEM_HEADERS = set("""
     assert complex ctype dirent dlfcn elf endian errno fcntl fenv float fnmatch ftw getopt glob ifaddrs
-    immintrin inttypes iso646 langinfo libgen limits locale malloc math netdb poll pthread pwd
+    immintrin inttypes iso646 langinfo libgen limits link locale malloc math netdb poll pthread pwd
     sched search semaphore setjmp signal spawn stdalign stdarg stdatomic stdbool stddef stdint
     stdio stdlib stdnoreturn string strings syslog termios tgmath threads time uchar ucontext
     unistd utime wchar wctype x86intrin cpuid

@@ -47,6 +47,21 @@ static inline const char *scratch_path(const char *name)
     return path;
 }
 
+/* Copies a file; ends the test program when it cannot. */
+static inline void scratch_copy(const char *from, const char *to)
+{
+    char bytes[65536];
+    size_t size;
+    FILE *in = fopen(from, "rb"), *out = fopen(to, "wb");
+    while (in && out && (size = fread(bytes, 1, sizeof(bytes), in)) > 0)
+        fwrite(bytes, 1, size, out);
+    if (!in || !out || ferror(in) || fclose(out)) {
+        perror(to);
+        exit(1);
+    }
+    fclose(in);
+}
+
 /* Number of entries in the scratch folder's subfolder `name` ("" for the folder itself). */
 static inline int scratch_entry_count(const char *name)
 {

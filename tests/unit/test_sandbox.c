@@ -9,6 +9,7 @@
 #include "tests/unit/scratch.h"
 
 #include <arpa/inet.h>
+#include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -37,7 +38,7 @@
 #define SKIPPED 100
 #define FAILED 101
 
-static char readable[600], writable[600], outside[600];
+static char readable[600], writable[600], outside[600], library[600];
 
 /* Enters with the scratch folders. Returns SKIPPED where `layer` is not in force. */
 static int enter(const char *layer, uint64_t memory_bytes)
@@ -207,6 +208,26 @@ static int probe_work(void)
     return 0;
 }
 
+/* A card's library outside the system's folders, as a link to where it lies: what is beside either
+ * stays readable, nothing else. */
+static int probe_libraries(void)
+{
+    const struct sora_sandbox_params params = {.cards = true};
+    char words[SORA_SANDBOX_WORDS_SIZE], link[700], data[700];
+    snprintf(link, sizeof(link), "%s/libproducts.so", library);
+    EXPECT(dlopen(link, RTLD_NOW | RTLD_LOCAL));
+    EXPECT(sora_sandbox_enter(&params, words, NULL) == 0);
+    if (!strstr(words, "landlock"))
+        return SKIPPED;
+    for (int i = 0; i < 2; i++) {
+        snprintf(data, sizeof(data), "%s/%s", i ? library : readable, i ? "data" : "weights");
+        EXPECT(open(data, O_RDONLY) >= 0);
+        EXPECT(denied(data, O_RDWR));
+    }
+    EXPECT(denied(outside, O_RDONLY));
+    return 0;
+}
+
 static int probe_missing_folder(void)
 {
     const char *const folders[] = {"/nonexistent/folder"};
@@ -244,6 +265,7 @@ SANDBOX_TEST(old_socket, "seccomp")
 SANDBOX_TEST(kernel, "seccomp")
 SANDBOX_TEST(rlimits, "rlimits")
 SANDBOX_TEST(work, "sandbox")
+SANDBOX_TEST(libraries, "landlock")
 SANDBOX_TEST(missing_folder, "landlock")
 SANDBOX_TEST(too_many_folders, "sandbox")
 
@@ -262,25 +284,24 @@ static int setup(void **state)
     snprintf(readable, sizeof(readable), "%s/readable", scratch_dir);
     snprintf(writable, sizeof(writable), "%s/writable", scratch_dir);
     snprintf(outside, sizeof(outside), "%s/outside", scratch_dir);
-    if (mkdir(readable, 0700) || mkdir(writable, 0700))
+    snprintf(library, sizeof(library), "%s/library", scratch_dir);
+    if (mkdir(readable, 0700) || mkdir(writable, 0700) || mkdir(library, 0700))
         return -1;
     write_text(outside);
     write_text(scratch_path("readable/weights"));
-    return 0;
+    write_text(scratch_path("library/data"));
+    scratch_copy(SORA_FAKE_GPU_BLAS, scratch_path("readable/products"));
+    return symlink("../readable/products", scratch_path("library/libproducts.so"));
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(files),
-        cmocka_unit_test(writing),
-        cmocka_unit_test(network),
-        cmocka_unit_test(old_socket),
-        cmocka_unit_test(kernel),
-        cmocka_unit_test(rlimits),
-        cmocka_unit_test(work),
-        cmocka_unit_test(missing_folder),
-        cmocka_unit_test(too_many_folders),
+        cmocka_unit_test(files),          cmocka_unit_test(writing),
+        cmocka_unit_test(network),        cmocka_unit_test(old_socket),
+        cmocka_unit_test(kernel),         cmocka_unit_test(rlimits),
+        cmocka_unit_test(work),           cmocka_unit_test(libraries),
+        cmocka_unit_test(missing_folder), cmocka_unit_test(too_many_folders),
     };
     return cmocka_run_group_tests(tests, setup, scratch_teardown);
 }

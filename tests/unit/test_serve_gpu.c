@@ -85,6 +85,52 @@ static void ready_tells_the_card(void **state)
     serve_stop(&node);
 }
 
+/* ---- libraries outside the system's folders ---- */
+
+/* What a worker says first, with its libraries where its sandbox would not let it read. */
+static struct sora_frame first_answer(struct serve_node *node)
+{
+    const char *const argv[] = {"sora-worker", "serve", "--device", "gpu0", NULL};
+    const struct sora_child_params params = {.program = SORA_WORKER, .argv = argv};
+    *node = (struct serve_node){0};
+    assert_int_equal(sora_child_create(&params, &node->child, NULL), 0);
+    return serve_answer(node);
+}
+
+static void a_library_of_products_from_anywhere(void **state)
+{
+    (void)state;
+    struct serve_node node;
+    setenv("SORA_GPU", "emulator:nvidia", 1);
+    setenv("SORA_GPU_BLAS", scratch_path("libproducts.so"), 1);
+    scratch_copy(SORA_FAKE_GPU_BLAS, scratch_path("libproducts.so"));
+    struct sora_frame frame = first_answer(&node);
+    const struct sora_serve_ready *ready = frame.head;
+    assert_int_equal(frame.kind, SORA_SERVE_READY);
+    if (!strstr(ready->device_class, "-cublaslt"))
+        fail_msg("products by own kernels: %s", ready->device_class);
+    serve_stop(&node);
+    unsetenv("SORA_GPU_BLAS");
+}
+
+/* The driver that is found by its name is asked, and says what it is. */
+static void a_driver_from_anywhere(void **state)
+{
+    (void)state;
+    struct serve_node node;
+    char text[SORA_FAULT_TEXT_SIZE] = "";
+    unsetenv("SORA_GPU");
+    setenv("LD_LIBRARY_PATH", scratch_dir, 1);
+    scratch_copy(SORA_FAKE_GPU_DRIVER, scratch_path("libcuda.so.1"));
+    struct sora_frame frame = first_answer(&node);
+    assert_int_equal(frame.kind, SORA_SERVE_FAILED);
+    memcpy(text, frame.payload, frame.payload_size);
+    if (!strstr(text, "NVIDIA: driver version 0 is older"))
+        fail_msg("the driver was not asked: %s", text);
+    serve_kill(&node);
+    unsetenv("LD_LIBRARY_PATH");
+}
+
 /* The same bits however the shard is cut, close to the CPU's latents, and the same bits again in a
  * job of a card and a CPU. */
 static void shards_on_cards(void **state)
@@ -222,6 +268,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(ready_tells_the_card),
+        cmocka_unit_test(a_library_of_products_from_anywhere),
+        cmocka_unit_test(a_driver_from_anywhere),
         cmocka_unit_test(shards_on_cards),
         cmocka_unit_test(too_little_memory),
         cmocka_unit_test(wrong_names_are_refused),
