@@ -1,9 +1,9 @@
 /* Job plans: ranges, rounding, takes and the memory that follows from the model's dimensions. */
 #include "base/job_plan.h"
 
+#include "base/job_notes.h"
+
 #include <math.h>
-#include <stdarg.h>
-#include <stdio.h>
 #include <string.h>
 
 #define COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
@@ -17,16 +17,6 @@
 #define TEXT_KEYS_GUESS 64 /* a prompt's tokens */
 #define TEXT_KEYS_MAX 513  /* 512 rows of a text and one for all padding */
 #define FFN_ROWS_MAX 2048  /* tokens whose hidden rows exist at a time */
-
-void sora_job_note(struct sora_job_notes *notes, const char *format, ...)
-{
-    if (notes->count >= SORA_JOB_NOTES_MAX)
-        return;
-    va_list arguments;
-    va_start(arguments, format);
-    vsnprintf(notes->texts[notes->count++], sizeof(notes->texts[0]), format, arguments);
-    va_end(arguments);
-}
 
 struct range {
     const char *name;

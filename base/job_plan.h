@@ -12,11 +12,11 @@
 #include "base/job_options.h"
 #include "base/timeline.h"
 
-#define SORA_JOB_NOTES_MAX 8
-#define SORA_JOB_NOTE_SIZE 480
 /* A model's folders of which facts name the size. */
 #define SORA_MODEL_TEXT_FOLDER "text_encoder"
 #define SORA_MODEL_VAE_FOLDER "vae"
+
+struct sora_job_notes; /* base/job_notes.h */
 
 /* Read from a model's files; also in its manifest (proto/farm.proto, ModelFacts). */
 struct sora_model_facts {
@@ -98,15 +98,6 @@ struct sora_job_plan {
      * on the reference machine, a factor of a few elsewhere. */
     double window_thread_s, decode_thread_s;
 };
-
-struct sora_job_notes {
-    int count;
-    char texts[SORA_JOB_NOTES_MAX][SORA_JOB_NOTE_SIZE];
-};
-
-/* Adds a sentence unless there is no room. */
-void sora_job_note(struct sora_job_notes *notes, const char *format, ...)
-    __attribute__((format(printf, 2, 3)));
 
 /* Checks facts that came from outside: every number in a range with which planning is safe. Errors:
  * LIMIT with field, value and range. */

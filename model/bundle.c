@@ -5,7 +5,6 @@
 #include "model/noise.h"
 #include "model/schedule_config.h"
 
-#include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -179,34 +178,4 @@ void sora_bundle_fini(struct sora_bundle *bundle)
     sora_settings_fini(&bundle_table, bundle);
     free(bundle->directory);
     bundle->directory = NULL;
-}
-
-static bool word_listed(const char *words, const char *word, size_t length)
-{
-    for (const char *at = words; *at;) {
-        size_t size = strcspn(at, " ");
-        if (size == length && strncasecmp(at, word, length) == 0)
-            return true;
-        at += size;
-        at += strspn(at, " ");
-    }
-    return false;
-}
-
-bool sora_bundle_unknown_word(const struct sora_bundle *bundle, const char *prompt, char *out_word,
-                              size_t size)
-{
-    if (!bundle->words)
-        return false;
-    for (const char *at = prompt; *at;) {
-        size_t length = 0;
-        while (isalpha((unsigned char)at[length]) || (unsigned char)at[length] >= 0x80)
-            length++;
-        if (length > 0 && !word_listed(bundle->words, at, length)) {
-            snprintf(out_word, size, "%.*s", (int)(length < 60 ? length : 60), at);
-            return true;
-        }
-        at += length > 0 ? length : 1;
-    }
-    return false;
 }

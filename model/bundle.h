@@ -38,9 +38,4 @@ void sora_bundle_fini(struct sora_bundle *bundle);
 void sora_bundle_path(const struct sora_bundle *bundle, const char *part, char *out_path,
                       size_t size);
 
-/* The first word of `prompt` (letters only, lower case compared) that is not among `words`, copied
- * to out_word; false when all are known or the bundle lists none. */
-bool sora_bundle_unknown_word(const struct sora_bundle *bundle, const char *prompt, char *out_word,
-                              size_t size);
-
 #endif

@@ -122,6 +122,8 @@ static int make_plan(struct engine *engine, const struct sora_render_options *op
         return error;
     sora_job_ask_from_options(&options->job, engine->shots, &engine->ask);
     error = sora_job_plan_make(&engine->ask, &facts, &result->plan, &result->notes, fault);
+    if (!error)
+        sora_job_note_unknown_words(&result->notes, &facts, &engine->ask);
     for (int32_t i = 0; !error && i < result->plan.take_count; i++)
         result->latent_count += result->plan.takes[i].timeline.latent_count;
     return error;
@@ -169,20 +171,6 @@ static int check_memory(const struct engine *engine, const struct sora_job_plan 
         "%dx%d with %d frames needs %.1f GB of memory, %.1f GB are free; choose a "
         "smaller --size or fewer --seconds",
         plan->width, plan->height, plan->frame_count, need / 1e9, (double)caps.memory_free / 1e9);
-}
-
-/* A small model is honest about what it knows. */
-static void note_unknown_words(const struct engine *engine, struct sora_job_notes *notes)
-{
-    char word[64];
-    for (int32_t i = 0; engine->bundle.knows && i < engine->ask.shot_count; i++) {
-        const char *prompt = engine->shots[i].prompt;
-        if (!prompt || !sora_bundle_unknown_word(&engine->bundle, prompt, word, sizeof(word)))
-            continue;
-        sora_job_note(notes, "'%s' is new to %s, which knows %s", word, engine->bundle.name,
-                      engine->bundle.knows);
-        return;
-    }
 }
 
 static int prepare_text(struct engine *engine, const struct sora_render_options *options,
@@ -354,7 +342,6 @@ static int run_stages(struct engine *engine, const struct sora_render_options *o
     sora_device_caps(engine->device, &caps);
     snprintf(result->device_class, sizeof(result->device_class), "%s", caps.device_class);
     snprintf(result->model_name, sizeof(result->model_name), "%s", engine->bundle.name);
-    note_unknown_words(engine, &result->notes);
     for (int i = 0; i < result->notes.count && control->progress->enabled; i++)
         fprintf(stderr, "note: %s\n", result->notes.texts[i]);
     result->load_seconds = seconds_since(&mark);

@@ -11,7 +11,7 @@
 #ifndef SORA_NODE_RENDER_H
 #define SORA_NODE_RENDER_H
 
-#include "base/job_plan.h"
+#include "base/job_notes.h"
 #include "node/progress.h"
 #include "node/render_options.h"
 

@@ -77,24 +77,11 @@ static int feed_piece(struct sora_home *home, struct home_job *job, struct sora_
     return 1;
 }
 
-static const struct sora_store_part *final_at(const struct home_take *take, int32_t step,
-                                              int32_t latent)
-{
-    const struct sora_store_part *best = NULL;
-    for (size_t i = 0; i < take->part_count; i++) {
-        const struct sora_store_part *part = &take->parts[i].row;
-        if (part->step == step && part->latents.first <= latent && latent < part->latents.end &&
-            (!best || part->latents.end > best->latents.end))
-            best = part;
-    }
-    return best;
-}
-
 static int feed_latents(struct sora_home *home, struct home_job *job, struct sora_fault *fault)
 {
     struct home_assembly *assembly = &job->assembly;
     const struct home_take *take = &job->takes[assembly->latent_take];
-    const struct sora_store_part *part = final_at(take, job->steps, assembly->latent);
+    const struct sora_store_part *part = home_find_part(NULL, take, job->steps, assembly->latent);
     char path[SORA_FILE_PATH_SIZE];
     if (!part)
         return sora_fault_set(fault, SORA_E_NOT_FOUND, "the latents of take %d are not here",

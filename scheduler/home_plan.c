@@ -3,12 +3,10 @@
 #include "base/clock.h"
 #include "scheduler/home_parts.h"
 
-#include <ctype.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
 #define GUESS_US_MAX 3600000000 /* an hour */
 #define NAME_FROM_PROMPT 48
@@ -43,59 +41,14 @@ const char *home_negative(const struct home_job *job, int32_t shot)
     return *own || !job->facts.negative ? own : job->facts.negative;
 }
 
-/* ---- words that the model does not know, as `sora-worker render` says them ---- */
-
-static bool word_listed(const char *words, const char *word, size_t length)
-{
-    for (const char *at = words; *at;) {
-        size_t size = strcspn(at, " ");
-        if (size == length && strncasecmp(at, word, length) == 0)
-            return true;
-        at += size;
-        at += strspn(at, " ");
-    }
-    return false;
-}
-
-static bool unknown_word(const char *words, const char *prompt, char *out, size_t size)
-{
-    for (const char *at = prompt; *at;) {
-        size_t length = 0;
-        while (isalpha((unsigned char)at[length]) || (unsigned char)at[length] >= 0x80)
-            length++;
-        if (length > 0 && !word_listed(words, at, length)) {
-            snprintf(out, size, "%.*s", (int)(length < 60 ? length : 60), at);
-            return true;
-        }
-        at += length > 0 ? length : 1;
-    }
-    return false;
-}
-
-static void note_unknown_words(struct home_job *job)
-{
-    const char *words = job->facts.words;
-    char word[64];
-    for (size_t i = 0; words && *words && i < home_spec(job)->n_shots; i++) {
-        if (job->notes.count == SORA_JOB_NOTES_MAX ||
-            !unknown_word(words, home_prompt(job, (int32_t)i), word, sizeof(word)))
-            continue;
-        char *note = job->notes.texts[job->notes.count++];
-        snprintf(note, SORA_JOB_NOTE_SIZE, "'%s' is new to %s, which knows %.300s", word,
-                 job->facts.name, job->facts.knows ? job->facts.knows : "other words");
-        return;
-    }
-}
-
 /* Whoever named no model and did not get the usual one is told. */
 static void note_model(struct home_job *job)
 {
     const char *name = job->facts.name;
     if (strcmp(home_spec(job)->model, SORA_HOME_MODEL_DEFAULT) != 0 ||
-        strcmp(name, HOME_MODEL_USUAL) == 0 || job->notes.count == SORA_JOB_NOTES_MAX)
+        strcmp(name, HOME_MODEL_USUAL) == 0)
         return;
-    snprintf(job->notes.texts[job->notes.count++], SORA_JOB_NOTE_SIZE,
-             "model %.200s is used, the only one of this farm", name);
+    sora_job_note(&job->notes, "model %.200s is used, the only one of this farm", name);
 }
 
 /* ---- the ask ---- */
@@ -194,6 +147,10 @@ int home_plan_job(struct home_job *job, struct sora_fault *fault)
                            : sora_fault_set(fault, SORA_E_MEMORY, "not enough memory for a plan");
     if (rc == SORA_OK)
         rc = sora_job_plan_make(&ask, &job->facts, plan, &job->notes, fault);
+    if (rc == SORA_OK) {
+        note_model(job);
+        sora_job_note_unknown_words(&job->notes, &job->facts, &ask);
+    }
     free(shots);
     if (rc) {
         free(plan);
@@ -205,8 +162,6 @@ int home_plan_job(struct home_job *job, struct sora_fault *fault)
     job->steps = plan->steps;
     job->model_key = home_model_key(job->model, plan->latent_width, plan->latent_height,
                                     plan->takes[0].timeline.window_latents);
-    note_model(job);
-    note_unknown_words(job);
     return check_texts(job, fault);
 }
 

@@ -10,7 +10,7 @@
 #define SORA_SCHEDULER_HOME_TABLES_H
 
 #include "base/files.h"
-#include "base/job_plan.h"
+#include "base/job_notes.h"
 #include "base/log.h"
 #include "base/ring.h"
 #include "proto/model_manifest.h"

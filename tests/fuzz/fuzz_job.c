@@ -1,5 +1,5 @@
 /* Job files: whatever YAML parses, every value keeps to its row's range and a plan is legal. */
-#include "base/job_plan.h"
+#include "base/job_notes.h"
 #include "node/render_options.h"
 
 #include "tests/fuzz/fuzz.h"

@@ -9,6 +9,7 @@
 
 #include <cmocka.h>
 
+#include "base/job_notes.h"
 #include "node/device_plan.h"
 #include "node/model_facts.h"
 #include "tests/unit/scratch.h"

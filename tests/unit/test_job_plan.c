@@ -2,7 +2,7 @@
  * Job plans: rounding, takes and texts, refusals; and the memory estimate against what the
  * transformer says itself.
  */
-#include "base/job_plan.h"
+#include "base/job_notes.h"
 #include "hip/cpu/cpu.h"
 #include "model/transformer.h"
 #include "model/vae.h"
