@@ -136,9 +136,9 @@ void parts_destroy(struct sora_parts **parts)
 {
     if (!*parts)
         return;
+    sora_agent_destroy(&(*parts)->agent); /* drops blobs: while the home still holds its own */
     sora_home_destroy(&(*parts)->home);
     sora_store_close(&(*parts)->store);
-    sora_agent_destroy(&(*parts)->agent);
     sora_model_store_destroy(&(*parts)->models);
     sora_blob_transfer_destroy(&(*parts)->transfer);
     sora_blob_store_close(&(*parts)->blobs);

@@ -97,7 +97,7 @@ void agent_load_fini(struct agent_task *task)
 {
     for (int i = 0; i < task->need_count; i++) {
         sora_blob_transfer_forget(task->agent->params.transfer, &task->needs[i]);
-        sora_blob_store_unpin(task->agent->params.blobs, &task->needs[i].blob.digest);
+        sora_blob_store_drop(task->agent->params.blobs, &task->needs[i].blob.digest);
     }
     free(task->needs);
     task->needs = NULL;

@@ -1,7 +1,7 @@
 /*
  * Results: state files and segment files that the child wrote become blobs, and the home is told
  * until it says that it has them. A file belongs to the child until it is adopted; what is adopted
- * is durable and pinned until the home has it.
+ * is durable, and stays until the home has it or the task is over.
  */
 #include "node/agent_calls.h"
 
@@ -28,7 +28,6 @@ static void rows_adopted(struct agent_task *task, int index, const struct sora_b
 static void take_adopted(const struct agent_adoption *adoption, const struct sora_blob *blob)
 {
     struct agent_task *task = adoption->task;
-    sora_blob_store_pin(task->agent->params.blobs, &blob->digest);
     if (adoption->kind == AGENT_ADOPT_ROWS) {
         rows_adopted(task, adoption->index, blob);
     } else if (adoption->kind == AGENT_ADOPT_PIECE) {
@@ -47,6 +46,7 @@ static void adopted(void *context, const struct sora_blob *blob, const struct so
 {
     struct agent_adoption *adoption = context;
     struct sora_agent *agent = adoption->agent;
+    bool stored = !fault || !fault->code;
     if (agent) {
         struct agent_adoption **at = &agent->adoptions;
         while (*at != adoption)
@@ -55,10 +55,14 @@ static void adopted(void *context, const struct sora_blob *blob, const struct so
         agent->wake = true;
         struct agent_task *task = adoption->task;
         bool live = task->used && task->serial == adoption->serial && !task->stopped;
-        if (live && fault && fault->code)
-            agent_fail_task(task, fault->code, fault->text);
-        else if (live)
+        if (stored)
+            sora_blob_store_pin(agent->params.blobs, &blob->digest);
+        if (live && stored)
             take_adopted(adoption, blob);
+        else if (stored)
+            sora_blob_store_drop(agent->params.blobs, &blob->digest);
+        else if (live)
+            agent_fail_task(task, fault->code, fault->text);
     }
     free(adoption);
 }
@@ -177,7 +181,7 @@ void agent_send_checkpoint(struct agent_task *task, int32_t step)
 static void drop_checkpoint(struct agent_task *task, struct agent_checkpoint *checkpoint)
 {
     if (checkpoint->ready)
-        sora_blob_store_unpin(task->agent->params.blobs, &checkpoint->blob.digest);
+        sora_blob_store_drop(task->agent->params.blobs, &checkpoint->blob.digest);
     if (checkpoint->written && !checkpoint->adopting) {
         char path[SORA_FILE_PATH_SIZE];
         agent_result_path(task, "state", checkpoint->step, path, sizeof(path));
@@ -332,7 +336,7 @@ void agent_take_segment_stored(struct sora_agent *agent, const struct sora_origi
     struct agent_piece *piece = &task->pieces[stored->index];
     if (piece->ready && !piece->stored) {
         piece->stored = true;
-        sora_blob_store_unpin(agent->params.blobs, &piece->blob.digest);
+        sora_blob_store_drop(agent->params.blobs, &piece->blob.digest);
         agent->wake = true; /* the next ones may go */
     }
     const struct sora_shard_event event = {.kind = SORA_SHARD_SEGMENT_ACKED};
@@ -406,7 +410,7 @@ void agent_result_fini(struct agent_task *task)
     for (int i = 0; i < task->piece_count; i++) {
         struct agent_piece *piece = &task->pieces[i];
         if (piece->ready && !piece->stored)
-            sora_blob_store_unpin(task->agent->params.blobs, &piece->blob.digest);
+            sora_blob_store_drop(task->agent->params.blobs, &piece->blob.digest);
         if (piece->path)
             unlink(piece->path);
         free(piece->path);

@@ -237,7 +237,7 @@ void agent_text_fini(struct agent_task *task)
     for (size_t i = 0; task->encode && task->rows && i < task->encode->n_texts; i++) {
         free(task->rows[i].values);
         if (task->rows[i].ready)
-            sora_blob_store_unpin(task->agent->params.blobs, &task->rows[i].blob.digest);
+            sora_blob_store_drop(task->agent->params.blobs, &task->rows[i].blob.digest);
     }
     free(task->rows);
     task->rows = NULL;

@@ -2,7 +2,7 @@
  * The store's owner side: the index, pins, eviction, and jobs for the thread. What touches the disk
  * is in proto/blob_files.c.
  *
- * Jobs run and are done in the order of posting, so the index follows the folder. Eviction is the
+ * Jobs run and are done in the order of posting, so the index follows the folder. Removal is the
  * one exception: it may unlink while a publish of the same digest is on its way; files are told
  * apart by their identity, and the newer one stays.
  */
@@ -105,7 +105,7 @@ void sora_blob_store_forget(struct sora_blob_store *store, const void *context)
     }
 }
 
-/* ---- eviction ---- */
+/* ---- eviction and removal ---- */
 
 static void forget_object(struct sora_blob_store *store, struct sora_blob_entry *entry)
 {
@@ -125,10 +125,10 @@ static void done_remove(void *context)
     free_job(context);
 }
 
-static void evict_one(struct sora_blob_store *store, struct sora_blob_entry *entry)
+static void remove_one(struct sora_blob_store *store, struct sora_blob_entry *entry)
 {
     char text[SORA_DIGEST_TEXT_SIZE];
-    sora_log(SORA_LOG_DEBUG, "evicted blob digest=%s bytes=%llu",
+    sora_log(SORA_LOG_DEBUG, "removed blob digest=%s bytes=%llu",
              sora_digest_text(&entry->digest, text), (unsigned long long)entry->size);
     struct sora_digest digest = entry->digest;
     struct sora_file_identity identity = entry->identity;
@@ -149,7 +149,7 @@ static void evict(struct sora_blob_store *store, const struct sora_blob_entry *s
     while (entry && store->bytes_max > 0 && store->bytes > store->bytes_max) {
         struct sora_blob_entry *newer = entry->newer;
         if (entry->here && entry->pins == 0 && entry != spared)
-            evict_one(store, entry);
+            remove_one(store, entry);
         entry = newer;
     }
 }
@@ -425,6 +425,18 @@ void sora_blob_store_unpin(struct sora_blob_store *store, const struct sora_dige
     entry->pins--;
     sora_blob_index_tidy(&store->index, entry);
     evict(store, NULL);
+}
+
+void sora_blob_store_drop(struct sora_blob_store *store, const struct sora_digest *digest)
+{
+    struct sora_blob_entry *entry = sora_blob_index_find(&store->index, digest);
+    if (!entry || entry->pins == 0)
+        return;
+    entry->pins--;
+    if (entry->pins == 0 && entry->here)
+        remove_one(store, entry);
+    else
+        sora_blob_index_tidy(&store->index, entry);
 }
 
 uint64_t sora_blob_store_bytes(const struct sora_blob_store *store)

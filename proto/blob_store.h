@@ -104,6 +104,9 @@ bool sora_blob_store_checked(const struct sora_blob_store *store, const struct s
 /* A pinned blob is not evicted; counted. What is not there may be pinned beforehand. */
 void sora_blob_store_pin(struct sora_blob_store *store, const struct sora_digest *digest);
 void sora_blob_store_unpin(struct sora_blob_store *store, const struct sora_digest *digest);
+/* Unpins what nobody needs any more: when no one else has pinned it, its file is removed. What is
+ * not pinned is left alone. */
+void sora_blob_store_drop(struct sora_blob_store *store, const struct sora_digest *digest);
 
 /* Bytes of complete blobs. */
 uint64_t sora_blob_store_bytes(const struct sora_blob_store *store);

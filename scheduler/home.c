@@ -95,6 +95,8 @@ void sora_home_destroy(struct sora_home **out)
     home->busy = true;
     if (home->tasks)
         sora_tasks_destroy(&home->tasks);
+    if (home->fetches)
+        home_forget_fetches(home, NULL); /* while rows still hold what they share with them */
     free_exports(home);
     free_asks(home);
     while (home->job_count > 0)

@@ -67,7 +67,7 @@ static bool forget_parts(struct sora_home *home, struct home_take *take, int32_t
         if (part->row.step < floor || part_is_here(home, &part->row))
             take->parts[kept++] = *part;
         else if (part->pinned)
-            home_pin_blob(home, &part->row.blob, false);
+            home_use_blob(home, &part->row.blob, sora_blob_store_unpin);
     }
     take->part_count = kept;
     return kept < count;
@@ -80,7 +80,7 @@ static void keep_parts(struct sora_home *home, struct home_take *take, int32_t s
         struct home_part *part = &take->parts[i];
         if (part->row.step < step || part->pinned)
             continue;
-        home_pin_blob(home, &part->row.blob, true);
+        home_use_blob(home, &part->row.blob, sora_blob_store_pin);
         part->pinned = true;
     }
 }

@@ -23,8 +23,10 @@ int home_add_piece(struct sora_home *home, struct home_take *take,
                    const struct sora_store_piece *row);
 void home_prune_parts(struct sora_home *home, struct home_take *take, int32_t step);
 int home_keep_text(struct sora_home *home, struct home_take *take, const void *data, size_t size);
-void home_pin_blob(struct sora_home *home, const struct sora_store_blob *blob, bool pin);
-void home_pin_text(struct sora_home *home, const struct home_take *take, bool pin);
+/* Pins, unpins or drops what a row names. */
+typedef void (*home_blob_use)(struct sora_blob_store *store, const struct sora_digest *digest);
+void home_use_blob(struct sora_home *home, const struct sora_store_blob *blob, home_blob_use use);
+void home_use_text(struct sora_home *home, const struct home_take *take, home_blob_use use);
 /* A line of the job's log, in place of the oldest when there are too many; NULL: out of memory. */
 struct home_line *home_add_line(struct home_job *job, int32_t number, const char *text);
 /* Adds a line to the job's log, which is stored; watchers see it. */
@@ -184,6 +186,8 @@ void home_stop_assembly(struct sora_home *home, struct home_job *job);
 void home_step_assemblies(struct sora_home *home);
 size_t home_assembly_poll(const struct sora_home *home, struct pollfd *out_items);
 sora_time home_assembly_deadline(const struct sora_home *home);
+/* The copy of a job's preview while it grew. */
+void home_drop_snapshot(struct sora_home *home, struct home_job *job);
 void home_take_fetch(struct sora_home *home, const struct sora_origin *origin,
                      const Farm__Fetch *fetch);
 enum sora_codec home_codec(const Farm__Output *output);

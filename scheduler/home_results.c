@@ -171,6 +171,26 @@ static void end_export(struct home_export *export)
     export->used = false;
 }
 
+void home_drop_snapshot(struct sora_home *home, struct home_job *job)
+{
+    if (job->snapshot.size > 0)
+        sora_blob_store_drop(home->params.blobs, &job->snapshot.digest);
+    job->snapshot.size = 0;
+}
+
+/* The newest copy of a growing preview stays for who fetches it, in place of the one before; also
+ * past the job's end. */
+static void keep_snapshot(struct sora_home *home, const struct sora_job_id *id,
+                          const struct sora_blob *blob)
+{
+    struct home_job *job = home_find_job(home, id);
+    if (!job)
+        return; /* evicted one day */
+    sora_blob_store_pin(home->params.blobs, &blob->digest);
+    home_drop_snapshot(home, job);
+    job->snapshot = *blob;
+}
+
 static void snapshot_is_blob(void *context, const struct sora_blob *blob,
                              const struct sora_fault *fault)
 {
@@ -179,10 +199,12 @@ static void snapshot_is_blob(void *context, const struct sora_blob *blob,
         free(export);
         return;
     }
-    if (fault->code)
+    if (fault->code) {
         export->fault = *fault;
-    else
+    } else {
         export->blob = *blob;
+        keep_snapshot(export->home, &export->job, blob);
+    }
     end_export(export);
 }
 
@@ -245,7 +267,8 @@ static int begin_export(struct sora_home *home, const struct sora_origin *origin
                               HOME_EXPORTS_MAX);
     *export = (struct home_export){.home = home,
                                    .used = true,
-                                   .snapshot = kind == FARM__RESULT_KIND__RESULT_PREVIEW,
+                                   .snapshot = kind == FARM__RESULT_KIND__RESULT_PREVIEW &&
+                                               job->final_state < 0,
                                    .job = job->id,
                                    .kind = kind};
     home_reply_keep(origin, &export->reply);

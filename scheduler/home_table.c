@@ -118,25 +118,34 @@ struct sora_store_blob home_store_blob(const struct sora_blob *blob)
     return out;
 }
 
-void home_pin_blob(struct sora_home *home, const struct sora_store_blob *blob, bool on)
+void home_use_blob(struct sora_home *home, const struct sora_store_blob *blob, home_blob_use use)
 {
     struct sora_digest digest = home_digest(blob);
-    if (on)
-        sora_blob_store_pin(home->params.blobs, &digest);
-    else
-        sora_blob_store_unpin(home->params.blobs, &digest);
+    use(home->params.blobs, &digest);
+}
+
+/* Nothing goes on from it: also one that might have been evicted. */
+static void drop_part(struct sora_home *home, const struct home_part *part)
+{
+    if (!part->pinned)
+        home_use_blob(home, &part->row.blob, sora_blob_store_pin);
+    home_use_blob(home, &part->row.blob, sora_blob_store_drop);
 }
 
 static void free_take(struct sora_home *home, struct home_take *take)
 {
+    bool over = take->job->ended; /* else the home ends, and goes on with them */
+    home_blob_use leave = over ? sora_blob_store_drop : sora_blob_store_unpin;
     for (size_t i = 0; i < take->part_count; i++) {
-        if (take->parts[i].pinned)
-            home_pin_blob(home, &take->parts[i].row.blob, false);
+        if (over)
+            drop_part(home, &take->parts[i]);
+        else if (take->parts[i].pinned)
+            home_use_blob(home, &take->parts[i].row.blob, leave);
     }
     for (size_t i = 0; i < take->piece_count; i++)
-        home_pin_blob(home, &take->pieces[i].row.blob, false);
+        home_use_blob(home, &take->pieces[i].row.blob, leave);
     if (take->text)
-        home_pin_text(home, take, false);
+        home_use_text(home, take, leave);
     free(take->parts);
     free(take->pieces);
     free(take->shards);
@@ -171,6 +180,7 @@ void home_remove_job(struct sora_home *home, struct home_job *job)
     SORA_ASSERT(at < home->job_count);
     home_forget_fetches(home, job);
     home_free_work(home, job);
+    home_drop_snapshot(home, job);
     struct home_line line;
     while (sora_ring_pop(&job->log, &line))
         free(line.text);
@@ -211,7 +221,7 @@ int home_add_part(struct sora_home *home, struct home_take *take, const struct s
         return SORA_E_MEMORY;
     part->row = *row;
     part->pinned = true;
-    home_pin_blob(home, &row->blob, true);
+    home_use_blob(home, &row->blob, sora_blob_store_pin);
     return SORA_OK;
 }
 
@@ -227,7 +237,7 @@ int home_add_piece(struct sora_home *home, struct home_take *take,
     if (!piece)
         return SORA_E_MEMORY;
     piece->row = *row;
-    home_pin_blob(home, &row->blob, true);
+    home_use_blob(home, &row->blob, sora_blob_store_pin);
     return SORA_OK;
 }
 
@@ -255,11 +265,13 @@ void home_prune_parts(struct sora_home *home, struct home_take *take, int32_t st
     for (size_t i = 0; i < take->part_count; i++) {
         struct home_part *part = &take->parts[i];
         if (part->row.step < step && part->pinned) {
-            home_pin_blob(home, &part->row.blob, false);
+            home_use_blob(home, &part->row.blob, sora_blob_store_unpin);
             part->pinned = false;
         }
         if (part->row.step >= rows)
             take->parts[kept++] = *part;
+        else
+            drop_part(home, part);
     }
     take->part_count = kept;
     if (rows <= take->drop_step)
@@ -270,17 +282,13 @@ void home_prune_parts(struct sora_home *home, struct home_take *take, int32_t st
 
 /* ---- text ---- */
 
-void home_pin_text(struct sora_home *home, const struct home_take *take, bool on)
+void home_use_text(struct sora_home *home, const struct home_take *take, home_blob_use use)
 {
     const Farm__TextEncoded *text = (const Farm__TextEncoded *)take->text->any;
     for (size_t i = 0; i < text->n_rows; i++) {
         struct sora_blob blob;
-        if (!sora_blob_get(text->rows[i], &blob))
-            continue;
-        if (on)
-            sora_blob_store_pin(home->params.blobs, &blob.digest);
-        else
-            sora_blob_store_unpin(home->params.blobs, &blob.digest);
+        if (sora_blob_get(text->rows[i], &blob))
+            use(home->params.blobs, &blob.digest);
     }
 }
 
@@ -292,11 +300,11 @@ int home_keep_text(struct sora_home *home, struct home_take *take, const void *d
     if (rc)
         return rc;
     if (take->text) {
-        home_pin_text(home, take, false);
+        home_use_text(home, take, sora_blob_store_drop);
         sora_message_destroy(&take->text);
     }
     take->text = text;
-    home_pin_text(home, take, true);
+    home_use_text(home, take, sora_blob_store_pin);
     sora_bytes_clear(&take->prepared);
     return sora_bytes_append(&take->prepared, data, size);
 }

@@ -113,6 +113,7 @@ struct home_job {
     struct home_take *takes; /* [take_count]; freed when ended */
     uint64_t model_key;
     struct home_assembly assembly;
+    struct sora_blob snapshot;   /* of the growing preview, pinned; size 0: none */
     struct sora_blob results[5]; /* by Farm__ResultKind, once digested; size 0 before */
     uint64_t event_sequence;     /* of its last change */
     bool changed;                /* its state, for watchers */

@@ -161,14 +161,15 @@ static struct home_fetch *new_fetch(struct sora_home *home, enum home_fetch_kind
     return NULL;
 }
 
-/* The blob stays pinned while it is fetched and until a row pins it. */
+/* The blob stays pinned while it is fetched and until a row pins it; without one nobody needs it.
+ */
 static void end_fetch(struct home_fetch *fetch)
 {
-    sora_blob_store_unpin(fetch->home->params.blobs, &fetch->blob.digest);
+    sora_blob_store_drop(fetch->home->params.blobs, &fetch->blob.digest);
     for (size_t i = 0; fetch->rows && i < fetch->row; i++) {
         struct sora_blob blob;
         if (sora_blob_get(((const Farm__TextEncoded *)fetch->rows->any)->rows[i], &blob))
-            sora_blob_store_unpin(fetch->home->params.blobs, &blob.digest);
+            sora_blob_store_drop(fetch->home->params.blobs, &blob.digest);
     }
     sora_bytes_fini(&fetch->text);
     sora_message_destroy(&fetch->rows);

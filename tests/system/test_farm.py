@@ -122,6 +122,13 @@ class SeveralNodes(FarmTest):
                 found = farm.home.wait_step(job, 1)
                 self.assertEqual(len({shard["node"] for shard in found["shards"]}), count)
                 self.same_as_one_device(farm.home, job)
+                for node in farm.nodes:  # the model's manifest, and nothing of the job
+                    node.wait(lambda: self.blobs(node) == 1, 5, "to remove its blobs")
+
+    @staticmethod
+    def blobs(node):
+        objects = os.path.join(node.state, "blobs/objects")
+        return sum(len(files) for _, _, files in os.walk(objects))
 
     def test_node_killed_in_the_middle(self):
         with Farm(BUILD, MODEL, count=3) as farm:

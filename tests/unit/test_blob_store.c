@@ -336,6 +336,27 @@ static void eviction_takes_the_least_used_and_spares_pins(void **state)
     close_store();
 }
 
+static void what_nobody_needs_any_more_goes(void **state)
+{
+    (void)state;
+    char path[SORA_FILE_PATH_SIZE];
+    open_store(0);
+    struct sora_digest shared = put("shared", 6), free_one = put("free", 4);
+    snprintf(path, sizeof(path), "%s", path_of(&shared));
+    sora_blob_store_pin(store, &shared);
+    sora_blob_store_pin(store, &shared);
+    sora_blob_store_drop(store, &shared);
+    assert_true(here(&shared));
+    sora_blob_store_drop(store, &free_one); /* not pinned: nobody said that it was needed */
+    assert_true(here(&free_one));
+    sora_blob_store_drop(store, &shared);
+    assert_false(here(&shared));
+    settle();
+    assert_int_not_equal(access(path, F_OK), 0);
+    assert_int_equal(sora_blob_store_bytes(store), 4);
+    close_store();
+}
+
 static void a_full_disk_is_reported_and_leaves_nothing(void **state)
 {
     (void)state;
@@ -503,6 +524,7 @@ int main(void)
         TEST(leftovers_go_and_partial_fetches_stay),
         TEST(one_process_at_a_time),
         TEST(eviction_takes_the_least_used_and_spares_pins),
+        TEST(what_nobody_needs_any_more_goes),
         TEST(a_full_disk_is_reported_and_leaves_nothing),
         TEST(many_blobs_are_found),
         TEST(lent_files_are_served_while_they_stay_the_same),

@@ -339,6 +339,15 @@ static void render_to_the_end(void)
     run();
 }
 
+static uint64_t blob_bytes(const unsigned char bytes[SORA_DIGEST_SIZE])
+{
+    struct sora_digest digest;
+    uint64_t size = 0;
+    memcpy(digest.bytes, bytes, sizeof(digest.bytes));
+    assert_true(sora_blob_store_have(blobs, &digest, &size));
+    return size;
+}
+
 static void a_job_goes_through(void **state)
 {
     (void)state;
@@ -362,6 +371,7 @@ static void a_job_goes_through(void **state)
     struct sora_digest digest;
     memcpy(digest.bytes, fetched_video->fetch_reply->digest.data, 32);
     assert_true(sora_blob_store_have(blobs, &digest, &(uint64_t){0}));
+    assert_int_equal(sora_blob_store_bytes(blobs), blob_bytes(model_digest)); /* and no more */
     Farm__Message *logs = job_request(ANNA, FARM__MESSAGE__BODY_LOGS, "01");
     assert_true(logs->logs_reply->n_lines >= 4);
     refused(job_request(ANNA, FARM__MESSAGE__BODY_CANCEL, "01"), SORA_E_BUSY, "done");
@@ -844,6 +854,7 @@ static void the_preview_can_be_fetched_while_it_grows(void **state)
     run();
     refused(answer_to(id), SORA_E_BUSY, "no preview yet");
     char path[SORA_FILE_PATH_SIZE];
+    unsigned char first[SORA_DIGEST_SIZE];
     for (uint64_t size = 3; size < 9; size += 5) {
         snprintf(path, sizeof(path), "%.1000s/%s/" SORA_ASSEMBLY_PREVIEW, scratch_path("results"),
                  home->jobs[0]->folder);
@@ -853,7 +864,12 @@ static void the_preview_can_be_fetched_while_it_grows(void **state)
         assert_int_equal(answer_to(id)->body_case, FARM__MESSAGE__BODY_FETCH_REPLY);
         assert_int_equal(answer_to(id)->fetch_reply->size, size);
         assert_string_equal(answer_to(id)->fetch_reply->file_name, "Red-balloon-preview.mkv");
+        if (size == 3)
+            memcpy(first, answer_to(id)->fetch_reply->digest.data, sizeof(first));
     }
+    struct sora_digest older;
+    memcpy(older.bytes, first, sizeof(first));
+    assert_false(sora_blob_store_have(blobs, &older, &(uint64_t){0}));
     refused(job_request(ANNA, FARM__MESSAGE__BODY_FETCH, "01"), SORA_E_BUSY, "not done yet");
 }
 
