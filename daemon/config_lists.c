@@ -150,19 +150,24 @@ static int check_id(const char *id, struct sora_fault *fault)
                           id, SORA_GPU_CARDS_MAX - 1);
 }
 
+/* "bf16", or "bf16+int8": int8 for models that do not fit otherwise. */
 static int set_precision(struct sora_agent_device *device, const char *text,
                          struct sora_fault *fault)
 {
-    const char *name;
+    const char *name, *more = strchr(text, '+');
+    char first[16];
+    snprintf(first, sizeof(first), "%.*s", (int)strcspn(text, "+"), text);
+    device->int8_too = more && strcmp(more, "+int8") == 0 && strcmp(first, "int8") != 0;
     for (int i = 0; (name = sora_gpu_precision_name((enum sora_gpu_precision)i)) != NULL; i++) {
-        if (strcmp(text, name) == 0 && !is_cpu(device->id)) {
+        if (strcmp(first, name) == 0 && !is_cpu(device->id) && (!more || device->int8_too)) {
             snprintf(device->precision, sizeof(device->precision), "%s", name);
             return SORA_OK;
         }
     }
     return sora_fault_set(fault, SORA_E_INVALID,
-                          "devices: precision=%.20s of %s: cards take bf16, f16, f32 or int8, a "
-                          "CPU computes in f32",
+                          "devices: precision=%.20s of %s: cards take bf16, f16, f32 or int8, or "
+                          "bf16+int8 (int8 for models that do not fit otherwise); a CPU computes "
+                          "in f32",
                           text, device->id);
 }
 

@@ -32,6 +32,7 @@ struct sora_packed; /* weights in the layout that the backend's conv3d wants */
 struct sora_device_caps {
     char name[64];                /* for people: "AMD EPYC, 2 threads" */
     char device_class[64];        /* results are bit-equal within one class: "cpu-avx512-1" */
+    char int8_class[64];          /* the class of this card with int8 weights; "" on a CPU */
     int thread_count;             /* host threads in use; 0 for a GPU */
     uint64_t memory_total;        /* bytes */
     uint64_t memory_free;         /* bytes, at the time of the call */

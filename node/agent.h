@@ -24,6 +24,7 @@ struct sora_agent_device {
     int threads;         /* of a CPU; 0: all */
     char card[24];       /* of a card: its place, one daemon has it at a time; "": not known */
     char precision[8];   /* of a card: "bf16", "f16", "f32", "int8"; "": the worker's default */
+    bool int8_too;       /* a card may hold weights in int8 for jobs that do not fit otherwise */
     char hours[64];      /* "19:00-08:00": when it is offered (local time); "": always */
     uint64_t memory_max; /* bytes; 0: what the device has */
 };

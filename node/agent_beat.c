@@ -113,7 +113,9 @@ static void fill_device(struct sora_agent *agent, int index)
     out->kind = caps->kind[0] ? caps->kind : (char *)(uintptr_t) "unknown";
     out->name = caps->name;
     out->arch = caps->arch;
-    out->device_class = caps->device_class;
+    out->device_class = device->device_class;
+    if (device->config->int8_too)
+        out->int8_class = caps->int8_class;
     out->memory_total = caps->memory_total;
     out->memory_free = caps->memory_free;
     if (device->config->memory_max && device->config->memory_max < out->memory_free)

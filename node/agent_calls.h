@@ -45,6 +45,8 @@ void agent_device_step(struct agent_device *device);
 void agent_device_restart(struct agent_device *device, bool at_once);
 /* The child is ready, and may read `path`; one that may not is started again. */
 bool agent_device_can(struct agent_device *device, const char *path);
+/* Whether it renders in the class that an order names; if not, it is started again to do so. */
+bool agent_device_renders_as(struct agent_device *device, const char *device_class);
 /* A command without or with payload; fails the device's task when it does not go. */
 void agent_command(struct agent_device *device, enum sora_serve_command command, const void *head,
                    size_t head_size, const void *payload, size_t payload_size);

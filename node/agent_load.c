@@ -319,7 +319,8 @@ void agent_load_step(struct agent_task *task)
         agent_fail_task(task, SORA_E_NOT_FOUND, "the model is not here any more");
         return;
     }
-    if (!agent_device_can(task->device, model.path))
+    if (!agent_device_can(task->device, model.path) ||
+        !agent_device_renders_as(task->device, task->order->device_class))
         return; /* READY wakes */
     task->load = AGENT_LOAD_CHILD;
     agent_open_model(task->device, &model);

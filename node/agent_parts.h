@@ -140,6 +140,8 @@ struct agent_device {
     int claim; /* descriptor of its card's claim; -1: none */
     struct sora_child *child;
     bool ready;
+    bool in_int8; /* its child holds weights in int8, for a job that does not fit otherwise */
+    char device_class[64]; /* as configured: the child's, unless in_int8 */
     struct sora_serve_ready caps;
     sora_time start_at, ready_at, pause;
     char failure[SORA_FAULT_TEXT_SIZE];

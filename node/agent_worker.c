@@ -158,8 +158,8 @@ static int start_child(struct agent_device *device, struct sora_fault *fault)
     add_pair(&arguments, "--threads", threads);
     if (device->config->memory_max)
         add_pair(&arguments, "--memory", memory);
-    if (is_card && device->config->precision[0])
-        add_pair(&arguments, "--precision", device->config->precision);
+    if (is_card && (device->in_int8 || device->config->precision[0]))
+        add_pair(&arguments, "--precision", device->in_int8 ? "int8" : device->config->precision);
     if (is_card && agent->params.cache_path)
         add_pair(&arguments, "--cache", agent->params.cache_path);
     for (int i = 0; i < device->read_count; i++)
@@ -204,7 +204,10 @@ static bool take_ready(struct agent_device *device, const struct sora_frame *fra
     clean(caps->name, sizeof(caps->name));
     clean(caps->arch, sizeof(caps->arch));
     clean(caps->device_class, sizeof(caps->device_class));
+    clean(caps->int8_class, sizeof(caps->int8_class));
     clean(caps->sandbox, sizeof(caps->sandbox));
+    if (!device->in_int8)
+        snprintf(device->device_class, sizeof(device->device_class), "%s", caps->device_class);
     device->ready = true;
     device->ready_at = device->agent->now;
     device->failure[0] = '\0';
@@ -348,6 +351,18 @@ bool agent_device_can(struct agent_device *device, const char *path)
              device->config->id);
     free(device->wanted);
     device->wanted = strdup(path);
+    agent_device_restart(device, true);
+    return false;
+}
+
+bool agent_device_renders_as(struct agent_device *device, const char *device_class)
+{
+    bool in_int8 = device->config->int8_too && strcmp(device_class, device->caps.int8_class) == 0;
+    if (in_int8 == device->in_int8)
+        return true;
+    sora_log(SORA_LOG_INFO, "worker is started anew for %s weights device=%s",
+             in_int8 ? "int8" : "its usual", device->config->id);
+    device->in_int8 = in_int8;
     agent_device_restart(device, true);
     return false;
 }

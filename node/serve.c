@@ -271,6 +271,7 @@ static void describe(const struct sora_serve *serve, struct sora_serve_ready *re
     snprintf(ready->kind, sizeof(ready->kind), "%s", card ? "gpu" : "cpu");
     snprintf(ready->name, sizeof(ready->name), "%s", caps.name);
     snprintf(ready->device_class, sizeof(ready->device_class), "%s", caps.device_class);
+    snprintf(ready->int8_class, sizeof(ready->int8_class), "%s", caps.int8_class);
     if (card)
         snprintf(ready->arch, sizeof(ready->arch), "%s", card->arch);
     else if (uname(&system) == 0)

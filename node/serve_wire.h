@@ -103,7 +103,7 @@ struct sora_serve_decode {
     int32_t piece_latents; /* latents of a segment file */
 };
 struct sora_serve_ready {
-    char kind[16], name[128], arch[64], device_class[64];
+    char kind[16], name[128], arch[64], device_class[64], int8_class[64];
     uint64_t memory_total, memory_free;
     int32_t threads;
     char sandbox[64]; /* "landlock seccomp rlimits" */

@@ -25,6 +25,7 @@ static const struct sora_rule device_rows[] = {
     SORA_CHOICE("state"),
     SORA_TEXT("state_text", 0, 256),
     SORA_PARTS("speeds", 16),
+    SORA_TEXT("int8_class", 0, 128),
 };
 
 static const struct sora_rule model_rows[] = {

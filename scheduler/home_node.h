@@ -14,7 +14,9 @@ struct home_speed {
 };
 struct home_device {
     char id[65], class_text[129];
-    bool is_card, is_int8; /* by kind and class */
+    char int8_class_text[129]; /* that it may change to; "": none */
+    bool is_card, is_int8;     /* by kind and class */
+    uint64_t memory_total;
     int threads;
     int speed_count;
     struct home_speed speeds[HOME_SPEEDS_MAX];

@@ -67,8 +67,10 @@ static void take_device(const Farm__Device *wire, struct home_device *out)
 {
     home_cut_text(wire->id, out->id, sizeof(out->id));
     home_cut_text(wire->device_class, out->class_text, sizeof(out->class_text));
+    home_cut_text(wire->int8_class, out->int8_class_text, sizeof(out->int8_class_text));
     out->is_card = strcmp(wire->kind, "gpu") == 0;
     out->is_int8 = out->is_card && strstr(out->class_text, "-int8-");
+    out->memory_total = wire->memory_total < BYTES_MAX ? wire->memory_total : BYTES_MAX;
     out->threads = (int)(wire->threads < 1024 ? wire->threads : 1024);
     out->speed_count = 0;
     for (size_t i = 0; i < wire->n_speeds && i < HOME_SPEEDS_MAX; i++) {
@@ -125,17 +127,29 @@ static void put_speeds(const struct wanted *wanted, const struct home_device *de
     }
 }
 
+static uint64_t text_digest(const char *text)
+{
+    return digest64(text, strlen(text));
+}
+
+void home_device_facts(const struct home_device *device, struct sora_farm_device *out)
+{
+    *out = (struct sora_farm_device){.device_class = text_digest(device->class_text),
+                                     .is_card = device->is_card,
+                                     .is_int8 = device->is_int8,
+                                     .memory_total_bytes = (int64_t)device->memory_total};
+    if (device->int8_class_text[0])
+        out->int8_class = text_digest(device->int8_class_text);
+}
+
 static void put_device(const struct wanted *wanted, const Farm__Device *wire,
                        const struct home_device *device, struct sora_farm_device *out)
 {
-    *out = (struct sora_farm_device){
-        .device_class = digest64(device->class_text, strlen(device->class_text)),
-        .is_card = device->is_card,
-        .is_int8 = device->is_int8,
-        .memory_free_bytes =
-            (int64_t)(wire->memory_free < BYTES_MAX ? wire->memory_free : BYTES_MAX),
-        .offered = wanted->allowed && (wire->state == FARM__DEVICE_STATE__DEVICE_READY ||
-                                       wire->state == FARM__DEVICE_STATE__DEVICE_BUSY)};
+    home_device_facts(device, out);
+    out->memory_free_bytes =
+        (int64_t)(wire->memory_free < BYTES_MAX ? wire->memory_free : BYTES_MAX);
+    out->offered = wanted->allowed && (wire->state == FARM__DEVICE_STATE__DEVICE_READY ||
+                                       wire->state == FARM__DEVICE_STATE__DEVICE_BUSY);
     home_cut_text(device->id, out->name, sizeof(out->name));
     put_speeds(wanted, device, out);
 }

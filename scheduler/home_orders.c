@@ -15,13 +15,17 @@ static ProtobufCBinaryData bytes_of(const void *data, size_t size)
 
 /* ---- offers ---- */
 
-uint64_t home_memory_bytes(const struct sora_job_plan *plan, const struct home_device *device,
+uint64_t home_memory_bytes(const struct sora_plan_job *job, const struct home_device *device,
                            int32_t latents)
 {
-    int64_t fixed = !device || !device->is_card ? plan->weight_bytes + plan->activation_bytes
-                    : device->is_int8           ? plan->card_int8_bytes
-                                                : plan->card_bytes;
-    return (uint64_t)fixed + (uint64_t)latents * (uint64_t)plan->state_latent_bytes;
+    struct sora_plan_device card = {.is_card = false};
+    struct sora_farm_device facts;
+    if (device) {
+        home_device_facts(device, &facts);
+        card.is_card = facts.is_card;
+        card.is_int8 = facts.is_int8 || sora_farm_changes_to_int8(&facts, job);
+    }
+    return (uint64_t)sora_plan_memory_bytes(job, &card, latents);
 }
 
 static uint64_t memory_of(const struct sora_home *home, const struct home_take *take,
@@ -33,7 +37,9 @@ static uint64_t memory_of(const struct sora_home *home, const struct home_take *
         return 0; /* its weights are read in place */
     if (shard >= 0 && sora_farm_order_get(home->farm, &take->id, shard, &order) == SORA_OK)
         latents = order.latents.end - order.latents.first;
-    return home_memory_bytes(take->job->plan, device, latents);
+    struct sora_farm_job job;
+    home_farm_job(home, take->job, take->index, &job);
+    return home_memory_bytes(&job.plan, device, latents);
 }
 
 void home_send_offer(struct sora_home *home, struct home_take *take, const struct home_node *node,
@@ -205,7 +211,6 @@ static void put_numbers(const struct home_take *take, const struct home_node *no
     out->step = (uint32_t)order->resume_step;
     out->checkpoint_steps = (uint32_t)farm_job->checkpoint_steps;
     out->device = (char *)node->devices[order->device].id;
-    out->device_class = (char *)node->devices[order->device].class_text;
     out->fps = plan->fps;
     out->frame_width = (uint32_t)plan->width;
     out->frame_height = (uint32_t)plan->height;
@@ -215,6 +220,15 @@ static void put_numbers(const struct home_take *take, const struct home_node *no
     out->park = order->park;
     out->shards = (uint32_t)order->shard_count;
     out->context_latents = (uint32_t)take->job->facts.context_latents;
+}
+
+/* The class in which the device is to render the job. */
+static const char *class_of(const struct home_device *device, const struct sora_farm_job *job)
+{
+    struct sora_farm_device facts;
+    home_device_facts(device, &facts);
+    return sora_farm_changes_to_int8(&facts, &job->plan) ? device->int8_class_text
+                                                         : device->class_text;
 }
 
 /* For the report; a class that finds no room is left out. */
@@ -241,9 +255,10 @@ void home_send_order(struct sora_home *home, struct home_take *take, const struc
         free(room);
         return; /* said again by the farm */
     }
-    note_class(home, take->job, node->devices[order->device].class_text);
     home_farm_job(home, take->job, take->index, &farm_job);
     farm__shard_assign__init(&room->assign);
+    room->assign.device_class = (char *)class_of(&node->devices[order->device], &farm_job);
+    note_class(home, take->job, room->assign.device_class);
     put_numbers(take, node, action, order, &farm_job, &room->assign);
     put_timeline(take, room);
     Farm__Message message = FARM__MESSAGE__INIT;

@@ -43,6 +43,8 @@ struct sora_store_blob home_store_blob(const struct sora_blob *blob);
 struct home_node *home_find_node(const struct sora_home *home, uint64_t number);
 uint64_t home_model_key(const unsigned char digest[SORA_DIGEST_SIZE], int32_t width, int32_t height,
                         int32_t window);
+/* What planning needs of it; classes as digests. */
+void home_device_facts(const struct home_device *device, struct sora_farm_device *out);
 void home_take_advert(struct sora_home *home, const struct sora_origin *origin,
                       const Farm__Advert *advert);
 /* A model by name or digest among the adverts, our own node's first; NULL node: unknown. */
@@ -63,7 +65,7 @@ void home_take_names(struct home_job *job);
 /* Spec and manifest of `job` to plan, notes and names. Errors: those of sora_job_plan_make. */
 int home_plan_job(struct home_job *job, struct sora_fault *fault);
 /* What a device needs for a shard of so many latents; NULL: one without memory of its own. */
-uint64_t home_memory_bytes(const struct sora_job_plan *plan, const struct home_device *device,
+uint64_t home_memory_bytes(const struct sora_plan_job *job, const struct home_device *device,
                            int32_t latents);
 void home_farm_job(const struct sora_home *home, const struct home_job *job, int32_t take,
                    struct sora_farm_job *out);

@@ -249,8 +249,8 @@ static int list_devices(const struct sora_home *home, struct plan_room *room)
     return count;
 }
 
-static void put_shard(const struct home_job *job, struct plan_room *room, int32_t take, int index,
-                      int devices, Farm__PlanReply *reply)
+static void put_shard(const struct sora_farm_job *job, struct plan_room *room, int32_t take,
+                      int index, int devices, Farm__PlanReply *reply)
 {
     const struct sora_plan_shard *shard = &room->plan.shards[index];
     size_t at = reply->n_shards++;
@@ -261,7 +261,7 @@ static void put_shard(const struct home_job *job, struct plan_room *room, int32_
     out->take = (uint32_t)take;
     out->seconds = (double)shard->cost_us / 1e6;
     const struct home_device *kind = shard->device < devices ? room->kinds[shard->device] : NULL;
-    out->memory = home_memory_bytes(job->plan, kind, shard->latents.end - shard->latents.first);
+    out->memory = home_memory_bytes(&job->plan, kind, shard->latents.end - shard->latents.first);
     if (shard->device >= devices)
         return;
     char name[SORA_PLAN_NAME_SIZE];
@@ -288,7 +288,7 @@ static void plan_take(struct sora_home *home, const struct home_job *job, struct
         home_cut_text(fault.text, room->waiting, sizeof(room->waiting));
     for (int i = 0; rc == SORA_OK && i < room->plan.shard_count; i++) {
         if (reply->n_shards < PLAN_SHARDS_MAX)
-            put_shard(job, room, take, i, devices, reply);
+            put_shard(&farm_job, room, take, i, devices, reply);
         reply->halo_bytes +=
             (uint64_t)room->plan.shards[i].halo_bytes * (uint64_t)((job->steps + 1) / 2);
     }

@@ -119,6 +119,18 @@ const char *sora_gpu_precision_name(enum sora_gpu_precision precision)
     return (unsigned)precision < sizeof(names) / sizeof(names[0]) ? names[precision] : NULL;
 }
 
+/* A library's choice depends on how many processors it may use. */
+static void write_class(struct sora_gpu_device *device, enum sora_gpu_precision precision,
+                        char out_class[64])
+{
+    const char *library = sora_gpu_blas_class(device);
+    int length = snprintf(out_class, 64, "%.20s-%s-%d", device->card.arch,
+                          sora_gpu_precision_name(precision), SORA_GPU_KERNEL_VERSION);
+    if (library)
+        snprintf(out_class + length, 64 - (size_t)length, "-%s-%d", library,
+                 device->card.processor_count);
+}
+
 static void device_caps(const struct sora_device *base, struct sora_device_caps *out_caps)
 {
     struct sora_gpu_device *device = (struct sora_gpu_device *)(uintptr_t)base;
@@ -139,14 +151,8 @@ static void device_caps(const struct sora_device *base, struct sora_device_caps 
                                  : sora_gpu_product_type(device, SORA_DTYPE_F32);
     out_caps->int8_weights = device->precision == SORA_GPU_INT8;
     snprintf(out_caps->name, sizeof(out_caps->name), "%.63s", device->card.name);
-    const char *library = sora_gpu_blas_class(device);
-    int length = snprintf(out_caps->device_class, sizeof(out_caps->device_class), "%s-%s-%d",
-                          device->card.arch, sora_gpu_precision_name(device->precision),
-                          SORA_GPU_KERNEL_VERSION);
-    /* A library's choice depends on how many processors it may use. */
-    if (library)
-        snprintf(out_caps->device_class + length, sizeof(out_caps->device_class) - (size_t)length,
-                 "-%s-%d", library, device->card.processor_count);
+    write_class(device, device->precision, out_caps->device_class);
+    write_class(device, SORA_GPU_INT8, out_caps->int8_class);
 }
 
 static void device_destroy(struct sora_device *base)

@@ -56,7 +56,7 @@ bool sora_gpu_name_is(const char *name);
 /* Finds the card that `name` ("gpu1") means on this machine and fills vendor and index. The
  * environment variable SORA_GPU=emulator:KIND (nvidia, cdna, rdna3, rdna4, simt32, simt64) makes
  * every name mean that emulated card, with :lost=N behind the kind one that is lost at its Nth copy
- * or launch; other values of it are refused with INVALID. Errors:
+ * or launch, with :memory=N one of N MiB; other values of it are refused with INVALID. Errors:
  * NOT_FOUND with the reasons of both vendors. */
 int sora_gpu_name_resolve(const char *name, struct sora_gpu_params *params,
                           struct sora_fault *fault);

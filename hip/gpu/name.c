@@ -3,7 +3,7 @@
 #include "hip/gpu/gpu.h"
 
 #include <ctype.h>
-#include <inttypes.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -26,20 +26,44 @@ bool sora_gpu_name_is(const char *name)
     return name_position(name) >= 0;
 }
 
-/* "nvidia:lost=300": that card is lost at its 300th copy or launch, in every process. */
+/* One of ":lost=300", ":memory=24"; returns what follows, NULL for anything else. */
+static const char *take_option(const char *text, struct sora_emulated_controls *controls)
+{
+    static const char *const names[] = {":lost=", ":memory="};
+    for (int i = 0; i < 2; i++) {
+        size_t length = strlen(names[i]);
+        if (strncmp(text, names[i], length) != 0 || !isdigit((unsigned char)text[length]))
+            continue;
+        char *end;
+        long value = strtol(text + length, &end, 10);
+        if (value < 1 || value > INT32_MAX || (*end && *end != ':'))
+            return NULL;
+        if (i == 0)
+            controls->lost_at = value;
+        else
+            controls->memory_total = (uint64_t)value << 20;
+        return end;
+    }
+    return NULL;
+}
+
+/* "nvidia:lost=300:memory=24": that card has 24 MiB and is lost at its 300th copy or launch, in
+ * every process. */
 static int take_faults(const char *text, char *out_kind, size_t size, struct sora_fault *fault)
 {
     struct sora_emulated_controls controls = {.seed = 0};
     size_t length = strcspn(text, ":");
-    char end;
     snprintf(out_kind, size, "%.*s", (int)(length < 40 ? length : 40), text);
     if (!text[length])
         return 0;
-    if (sscanf(text + length, ":lost=%9" SCNd64 "%c", &controls.lost_at, &end) != 1 ||
-        controls.lost_at < 1)
-        return sora_fault_set(fault, SORA_E_INVALID,
-                              SWITCH "=" SWITCH_EMULATOR "%.60s: after the kind may stand :lost=N",
-                              text);
+    for (const char *at = text + length; *at;) {
+        at = take_option(at, &controls);
+        if (!at)
+            return sora_fault_set(fault, SORA_E_INVALID,
+                                  SWITCH "=" SWITCH_EMULATOR
+                                         "%.60s: after the kind may stand :lost=N and :memory=MIB",
+                                  text);
+    }
     sora_emulated_set(&controls);
     return 0;
 }

@@ -42,9 +42,11 @@ struct sora_farm_speed {
 struct sora_farm_device {
     char name[24]; /* "gpu0"; checked by the driver */
     uint64_t device_class;
+    uint64_t int8_class; /* that it changes to for jobs that cannot fit otherwise; 0: it may not */
     bool is_card, is_int8;
     int64_t memory_free_bytes; /* while it renders nothing */
-    bool offered;              /* may be used now (idle policy, hours, state) */
+    int64_t memory_total_bytes;
+    bool offered; /* may be used now (idle policy, hours, state) */
     int32_t speed_count;
     struct sora_farm_speed speeds[SORA_FARM_SPEEDS_MAX];
 };

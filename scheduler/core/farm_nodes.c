@@ -16,6 +16,7 @@ int farm_check_beat(const struct sora_farm_beat *beat, struct sora_fault *fault)
         const struct sora_farm_device *device = &beat->devices[i];
         bool sound = memchr(device->name, 0, sizeof(device->name)) && device->device_class &&
                      device->memory_free_bytes >= 0 && device->memory_free_bytes <= BYTES_MAX &&
+                     device->memory_total_bytes >= 0 && device->memory_total_bytes <= BYTES_MAX &&
                      device->speed_count >= 0 && device->speed_count <= SORA_FARM_SPEEDS_MAX;
         for (int32_t k = 0; sound && k < device->speed_count; k++) {
             const struct sora_farm_speed *speed = &device->speeds[k];

@@ -124,8 +124,8 @@ struct farm_device_id {
     int32_t device;
 };
 struct farm_listing {
-    const struct farm_job *job;
-    uint64_t model;
+    const struct farm_job *job; /* NULL: not accepted yet */
+    const struct sora_farm_job *asked;
     bool all;
 };
 int32_t farm_list_devices(const struct sora_farm *farm, sora_time now,

@@ -85,17 +85,30 @@ static void guess_speed(const struct sora_farm *farm, uint64_t model, struct sor
     out->decode_us = like.decode_us;
 }
 
+bool sora_farm_changes_to_int8(const struct sora_farm_device *device,
+                               const struct sora_plan_job *job)
+{
+    return device->int8_class && sora_plan_wants_int8(job, device->memory_total_bytes);
+}
+
+static uint64_t class_for(const struct sora_farm_device *device, const struct sora_plan_job *job)
+{
+    return sora_farm_changes_to_int8(device, job) ? device->int8_class : device->device_class;
+}
+
 static void fill_device(const struct sora_farm *farm, const struct farm_node *node,
-                        const struct farm_device *device, uint64_t model,
+                        const struct farm_device *device, const struct sora_farm_job *job,
                         struct sora_plan_device *out)
 {
-    *out = (struct sora_plan_device){.device_class = device->info.device_class,
-                                     .is_card = device->info.is_card,
-                                     .is_int8 = device->info.is_int8,
-                                     .memory_free_bytes = device->info.memory_free_bytes};
-    name_device(node, &device->info, out->name);
-    if (!fill_speed(device, model, out))
-        guess_speed(farm, model, out);
+    const struct sora_farm_device *info = &device->info;
+    *out = (struct sora_plan_device){.device_class = class_for(info, &job->plan),
+                                     .is_card = info->is_card,
+                                     .is_int8 = info->is_int8 ||
+                                                sora_farm_changes_to_int8(info, &job->plan),
+                                     .memory_free_bytes = info->memory_free_bytes};
+    name_device(node, info, out->name);
+    if (!fill_speed(device, job->model, out))
+        guess_speed(farm, job->model, out);
 }
 
 int32_t farm_list_devices(const struct sora_farm *farm, sora_time now,
@@ -113,7 +126,7 @@ int32_t farm_list_devices(const struct sora_farm *farm, sora_time now,
             if (!device->info.offered || count == SORA_PLAN_DEVICES_MAX ||
                 (!all && (device->busy || now < device->cool_until)))
                 continue;
-            fill_device(farm, node, device, listing->model, &out_devices[count]);
+            fill_device(farm, node, device, listing->asked, &out_devices[count]);
             if (out_ids)
                 out_ids[count] = (struct farm_device_id){node->id, k};
             count++;
@@ -126,7 +139,7 @@ static int32_t list_devices(const struct sora_farm *farm, sora_time now, const s
                             bool all, struct sora_plan_device *out_devices,
                             struct farm_device_id *out_ids)
 {
-    const struct farm_listing listing = {.job = job, .model = job->job.model, .all = all};
+    const struct farm_listing listing = {.job = job, .asked = &job->job, .all = all};
     return farm_list_devices(farm, now, &listing, out_devices, out_ids);
 }
 
@@ -213,8 +226,7 @@ static bool recut_is_possible(const struct sora_farm *farm, sora_time now,
         const struct farm_task *task = &job->shards[i];
         const struct farm_node *node = task->epoch ? farm_find_node(farm, task->node) : NULL;
         if (node && node->state == SORA_NODE_ONLINE && !farm_is_misfit(job, node))
-            fill_device(farm, node, &node->devices[task->device], job->job.model,
-                        &devices[count++]);
+            fill_device(farm, node, &node->devices[task->device], &job->job, &devices[count++]);
     }
     struct sora_plan_job plan_job = planned_job(job);
     struct sora_plan plan;
@@ -267,7 +279,7 @@ static bool class_is_gone(struct sora_farm *farm, sora_time now, struct farm_job
         up = up && !farm_is_misfit(job, node);
         for (int32_t k = 0; node->used && up && k < node->device_count; k++) {
             const struct sora_farm_device *info = &node->devices[k].info;
-            if (info->offered && info->device_class == job->device_class) {
+            if (info->offered && class_for(info, &job->job.plan) == job->device_class) {
                 job->class_gone_at = 0;
                 return false;
             }
@@ -370,7 +382,7 @@ static void unpin_class(struct sora_farm *farm, sora_time now, struct farm_job *
         bool gone = node->state == SORA_NODE_LOST || node->state == SORA_NODE_LEFT ||
                     farm_is_misfit(job, node);
         for (int32_t k = 0; node->used && !gone && k < node->device_count; k++) {
-            if (node->devices[k].info.device_class == job->device_class)
+            if (class_for(&node->devices[k].info, &job->job.plan) == job->device_class)
                 return;
         }
     }

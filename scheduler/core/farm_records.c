@@ -120,7 +120,7 @@ int sora_farm_plan(const struct sora_farm *farm, const struct sora_farm_job *job
     if (result)
         return result;
     struct sora_plan_device devices[SORA_PLAN_DEVICES_MAX];
-    const struct farm_listing listing = {.model = job->model, .all = true};
+    const struct farm_listing listing = {.asked = job, .all = true};
     int32_t count = farm_list_devices(farm, 0, &listing, devices, NULL);
     result = sora_plan_make(&job->plan, devices, count, out_plan, fault);
     if (result)

@@ -108,6 +108,20 @@ bool sora_plan_fits(const struct sora_plan_job *job, const struct sora_plan_devi
                          left / job->memory_latent_bytes >= range.end - range.first);
 }
 
+/* Of a shard that the job can be cut into. */
+static int32_t least_latents(const struct sora_timeline_params *timeline)
+{
+    int32_t least = sora_plan_shard_latents_min(timeline);
+    return least < timeline->latent_count ? least : timeline->latent_count;
+}
+
+bool sora_plan_wants_int8(const struct sora_plan_job *job, int64_t memory_bytes)
+{
+    const struct sora_plan_device card = {.is_card = true, .memory_free_bytes = memory_bytes};
+    return job->memory_int8_bytes > 0 &&
+           !sora_plan_fits(job, &card, (struct sora_range){0, least_latents(&job->timeline)});
+}
+
 /* ---- where to cut ---- */
 
 /* Fills `cuts` with 0, middles of overlaps of even windows, T; thinned out to CUTS_MAX. */
@@ -257,9 +271,7 @@ static bool take_plan(const struct search *s, struct sora_plan *plan)
 static void order_devices(struct search *s, int32_t count, uint64_t device_class)
 {
     s->order_count = 0;
-    int32_t least = sora_plan_shard_latents_min(&s->job->timeline);
-    if (least > s->job->timeline.latent_count)
-        least = s->job->timeline.latent_count;
+    int32_t least = least_latents(&s->job->timeline);
     for (int32_t i = 0; i < count; i++) {
         const struct sora_plan_device *device = &s->devices[i];
         if ((device_class && device->device_class != device_class) ||
@@ -279,9 +291,7 @@ static void explain_left_out(const struct sora_plan_job *job,
                              const struct sora_plan_device *devices, int32_t count,
                              struct sora_plan *plan)
 {
-    int32_t least = sora_plan_shard_latents_min(&job->timeline);
-    if (least > job->timeline.latent_count)
-        least = job->timeline.latent_count;
+    int32_t least = least_latents(&job->timeline);
     for (int32_t i = 0; i < count; i++) {
         if (plan->left_out[i] == SORA_PLAN_USED)
             continue;

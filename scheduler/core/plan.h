@@ -88,6 +88,9 @@ bool sora_plan_fits(const struct sora_plan_job *job, const struct sora_plan_devi
 /* What the device needs for a shard of so many latents. */
 int64_t sora_plan_memory_bytes(const struct sora_plan_job *job,
                                const struct sora_plan_device *device, int32_t latents);
+/* Whether the smallest shard needs more than a card of so much memory has, while its weights are
+ * not in int8. */
+bool sora_plan_wants_int8(const struct sora_plan_job *job, int64_t memory_bytes);
 int64_t sora_plan_cost_us(const struct sora_plan_job *job, const struct sora_plan_device *device,
                           struct sora_range latents);
 

@@ -103,6 +103,21 @@ class Cards(unittest.TestCase):
             self.assertEqual(done.returncode, status, done.stderr)
             self.assertIn(words, done.stderr.decode().strip().splitlines()[-1])
 
+    def test_a_card_changes_to_int8_for_what_does_not_fit(self):
+        """And back for the next job. Texts are in its usual class, whichever it is in."""
+        os.environ["SORA_GPU"] = "emulator:simt64:memory=24"
+        mini = os.path.join(SOURCE, "models/mini")
+        with Farm(BUILD, self.model, options=("--devices", "gpu0:precision=bf16+int8", "--models",
+                                              f"{mini},{self.model}")) as farm:
+            home = farm.home
+            home.wait(lambda: len(home.json("models")) == 2, 20, "the models")
+            for model, classes in (("mini", ["bf16", "int8"]), ("small", ["bf16"])):
+                job = home.json("submit", "--model", model, "--prompt", "a red balloon", "--frames",
+                                "5", "--size", "32x32", "--steps", "1", "--guidance", "1")["job"]
+                home.wait_done(job, 60)
+                self.assertEqual([device.split("-")[2] for device in
+                                  self.report(home, job)["devices"]], classes)
+
     def test_a_lost_card_costs_its_worker(self):
         home = self.farm("emulator:simt64:lost=700")
         job = home.submit(*JOB)

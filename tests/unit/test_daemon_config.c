@@ -131,6 +131,10 @@ static void cards_are_found(void **state)
     find_cards("gpu3,gpu0:precision=f16,gpu", SORA_WORKER);
     assert_int_equal(config.device_count, 1);
     assert_string_equal(config.device_rows[0].precision, "f16");
+    assert_false(config.device_rows[0].int8_too);
+    find_cards("gpu:precision=bf16+int8", SORA_WORKER);
+    assert_string_equal(config.device_rows[0].precision, "bf16");
+    assert_true(config.device_rows[0].int8_too);
     setenv("SORA_GPU", "emulator:none", 1);
     find_cards("cpu0,gpu", SORA_WORKER);
     assert_int_equal(config.device_count, 1);
@@ -158,6 +162,9 @@ static void wrong_values_name_the_way_out(void **state)
         {"--devices=cpu", "gpu0 to gpu15"},
         {"--devices=gpu0:threads=2", "gpu0 has no threads"},
         {"--devices=gpu0:precision=f8", "bf16, f16, f32 or int8"},
+        {"--devices=gpu0:precision=int8+int8", "bf16+int8"},
+        {"--devices=gpu0:precision=bf16+f32", "bf16+int8"},
+        {"--devices=gpu0:precision=bf16+", "bf16+int8"},
         {"--devices=cpu0:precision=bf16", "a CPU computes in f32"},
         {"--hours=9-17", "19:00-08:00"},
         {"--hours=29:00-08:00", "19:00-08:00"},

@@ -326,6 +326,47 @@ static struct sora_farm_report run_until(struct sora_farm *farm, const struct so
     return report;
 }
 
+/* A card that may hold weights in int8 does for a job that it cannot hold otherwise, in the class
+ * of its own that this has; what else takes its memory at the moment changes nothing. */
+static void a_card_changes_to_int8_for_what_cannot_fit(void **state)
+{
+    (void)state;
+    static const struct {
+        int64_t card_bytes, free_bytes;
+        uint64_t int8_class, planned;
+    } cases[] = {
+        {7000000000, 6000000000, 3, 3},
+        {7000000000, 6000000000, 0, 0}, /* it may not */
+        {5900000000, 6000000000, 3, 1},
+        {5900000000, 5500000000, 3, 0}, /* it would fit, were there nobody else */
+    };
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct sora_farm *farm = make_farm();
+        struct sora_farm_job job = make_job(1);
+        struct sora_farm_beat beat = {.boot = 5, .sequence = 1, .device_count = 1};
+        struct sora_farm_event event = {
+            .kind = SORA_FARM_BEAT, .node = 9, .name = "brook", .beat = &beat};
+        beat.devices[0] = (struct sora_farm_device){.name = "gpu0",
+                                                    .device_class = 1,
+                                                    .int8_class = cases[i].int8_class,
+                                                    .is_card = true,
+                                                    .memory_free_bytes = cases[i].free_bytes,
+                                                    .memory_total_bytes = 6000000000,
+                                                    .offered = true};
+        job.plan.memory_card_bytes = cases[i].card_bytes;
+        job.plan.memory_int8_bytes = 5000000000;
+        assert_int_equal(sora_farm_step(farm, 1, &event, &actions, NULL), SORA_OK);
+        static struct sora_plan plan;
+        struct sora_bytes words;
+        sora_bytes_init(&words, 4096);
+        int result = sora_farm_plan(farm, &job, &plan, &words, NULL);
+        sora_bytes_fini(&words);
+        assert_int_equal(result, cases[i].planned ? SORA_OK : SORA_E_NOT_FOUND);
+        assert_int_equal(result ? 0 : plan.device_class, cases[i].planned);
+        sora_farm_destroy(&farm);
+    }
+}
+
 /* Unmeasured, a card goes before a CPU. A result that is no number is computed once more by another
  * device, of whatever class, and then the job is over. */
 static void no_number_is_tried_elsewhere_once(void **state)
@@ -410,6 +451,7 @@ int main(void)
         cmocka_unit_test(bad_input_changes_nothing),
         cmocka_unit_test(stored_records_are_checked),
         cmocka_unit_test(newcomers_get_work_beside_measured_devices),
+        cmocka_unit_test(a_card_changes_to_int8_for_what_cannot_fit),
         cmocka_unit_test(no_number_is_tried_elsewhere_once),
         cmocka_unit_test(a_lost_class_is_waited_for),
         cmocka_unit_test(a_shard_lost_while_decoding_gets_the_device_of_one_that_is_done),
