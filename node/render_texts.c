@@ -34,8 +34,8 @@ static int encode(struct sora_render_texts *texts, struct sora_fault *fault)
                 ? -1
                 : index_of(texts, shot->negative ? shot->negative : params->bundle->negative);
     }
-    int error = sora_render_text_encode_all(params->bundle, params->device, texts->texts,
-                                            texts->count, texts->rows, fault);
+    int error = sora_text_rows_encode_all(params->bundle, params->device, texts->texts,
+                                          texts->count, texts->rows, fault);
     if (error)
         texts->count = 0;
     return error;
@@ -51,14 +51,14 @@ static int read_embeds(struct sora_render_texts *texts, struct sora_fault *fault
                               params->embeds_path, (int)params->ask->shot_count);
     int width = sora_transformer_config(params->transformer)->text_width;
     int error =
-        sora_render_text_read(params->embeds_path, "prompt_embeds", width, &texts->rows[0], fault);
+        sora_text_rows_read(params->embeds_path, "prompt_embeds", width, &texts->rows[0], fault);
     texts->prompts[0] = 0;
     texts->negatives[0] = -1;
     texts->count = error ? 0 : 1;
     if (error || params->plan->guidance == 1.0)
         return error;
-    error = sora_render_text_read(params->embeds_path, "negative_prompt_embeds", width,
-                                  &texts->rows[1], fault);
+    error = sora_text_rows_read(params->embeds_path, "negative_prompt_embeds", width,
+                                &texts->rows[1], fault);
     texts->negatives[0] = 1;
     texts->count += !error;
     return error;

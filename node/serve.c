@@ -129,7 +129,7 @@ static void dispatch(struct sora_serve *serve, const struct sora_frame *frame)
     if (command && command->needs_shard && serve->is_void)
         return;
     if (frame->kind != SORA_SERVE_TEXT)
-        sora_render_text_encoder_close(&serve->model.encoder);
+        sora_text_rows_encoder_close(&serve->model.encoder);
     if (frame->kind == SORA_SERVE_SHARD)
         serve->is_void = false;
     int error = carry_out(serve, command, frame, &fault);

@@ -18,7 +18,7 @@ static const char *const weight_parts[] = {"transformer", "vae", "text_encoder"}
 
 void sora_serve_model_close(struct sora_serve_model *model)
 {
-    sora_render_text_encoder_close(&model->encoder);
+    sora_text_rows_encoder_close(&model->encoder);
     sora_vae_destroy(&model->vae);
     sora_transformer_destroy(&model->transformer);
     sora_bundle_fini(&model->bundle);
@@ -100,9 +100,9 @@ static int open_encoder(struct sora_serve *serve, struct sora_fault *fault)
 {
     struct sora_serve_model *model = &serve->model;
     struct sora_device *device = serve->text_device ? serve->text_device : serve->device;
-    int error = sora_render_text_encoder_open(&model->bundle, device, &model->encoder, fault);
+    int error = sora_text_rows_encoder_open(&model->bundle, device, &model->encoder, fault);
     if (!error && device == serve->device)
-        sora_serve_room_for_texts(serve, sora_render_text_encoder_room(model->encoder));
+        sora_serve_room_for_texts(serve, sora_text_rows_encoder_room(model->encoder));
     return error;
 }
 
@@ -111,7 +111,7 @@ static int encode(struct sora_serve *serve, const char *text, size_t size,
 {
     struct sora_serve_model *model = &serve->model;
     int error = model->encoder ? 0 : open_encoder(serve, fault);
-    return error ? error : sora_render_text_encoder_rows(model->encoder, text, size, rows, fault);
+    return error ? error : sora_text_rows_encoder_encode(model->encoder, text, size, rows, fault);
 }
 
 /* A card that has no room for a block of the text encoder leaves texts to the CPU, which reads the
@@ -123,7 +123,7 @@ static int encode_somewhere(struct sora_serve *serve, const char *text, size_t s
     int error = encode(serve, text, size, rows, &first);
     if (error == SORA_E_MEMORY && !serve->text_device && sora_gpu_device_card(serve->device)) {
         sora_log(SORA_LOG_WARN, "texts are encoded on the CPU reason=%s", first.text);
-        sora_render_text_encoder_close(&serve->model.encoder);
+        sora_text_rows_encoder_close(&serve->model.encoder);
         error = sora_cpu_device_create(NULL, &serve->text_device, fault);
         return error ? error : encode(serve, text, size, rows, fault);
     }

@@ -9,8 +9,8 @@
 #include "base/files.h"
 #include "model/sampler_transformer.h"
 #include "model/vae.h"
-#include "node/render_text.h"
 #include "node/serve_wire.h"
+#include "node/text_rows.h"
 
 /* The open model; all-zero when none is. */
 struct sora_serve_model {
@@ -18,7 +18,7 @@ struct sora_serve_model {
     struct sora_bundle bundle;
     struct sora_transformer *transformer;
     struct sora_vae *vae;
-    struct sora_render_text_encoder *encoder; /* open while texts come, one after the other */
+    struct sora_text_rows_encoder *encoder; /* open while texts come, one after the other */
 };
 
 /* Prompt and negative prompt of a run of latents, made when a window first needs them. */

@@ -60,12 +60,12 @@ static int check_texts(const struct sora_serve_shard *asked, struct sora_fault *
             return sora_fault_set(fault, SORA_E_INVALID,
                                   "text %d is for latents [%d,%d); it should begin at %d", i,
                                   text->first, text->end, next);
-        bool fits = text->prompt_rows >= 0 && text->prompt_rows <= SORA_RENDER_TEXT_ROWS &&
-                    text->negative_rows >= 0 && text->negative_rows <= SORA_RENDER_TEXT_ROWS;
+        bool fits = text->prompt_rows >= 0 && text->prompt_rows <= SORA_TEXT_ROWS_PADDED &&
+                    text->negative_rows >= 0 && text->negative_rows <= SORA_TEXT_ROWS_PADDED;
         if (!fits)
             return sora_fault_set(fault, SORA_E_LIMIT,
                                   "text %d has %d and %d rows; at most %d are allowed", i,
-                                  text->prompt_rows, text->negative_rows, SORA_RENDER_TEXT_ROWS);
+                                  text->prompt_rows, text->negative_rows, SORA_TEXT_ROWS_PADDED);
         next = text->end;
     }
     if (next != asked->timeline.latent_count)
@@ -208,7 +208,7 @@ static int need_context(struct sora_serve *serve, size_t offset, int rows,
     if (*context)
         return 0;
     return sora_transformer_context_create(serve->model.transformer, serve->work->rows + offset,
-                                           rows, SORA_RENDER_TEXT_ROWS, context, fault);
+                                           rows, SORA_TEXT_ROWS_PADDED, context, fault);
 }
 
 /* As node/text_contexts.h chooses, but made when a window needs it: a shard has few of many texts.

@@ -33,7 +33,7 @@ static int context_of(struct sora_text_contexts *contexts, struct sora_transform
     }
     struct owned *owned = &contexts->owned[contexts->owned_count];
     int error = sora_transformer_context_create(transformer, rows->values, rows->count,
-                                                SORA_RENDER_TEXT_ROWS, &owned->context, fault);
+                                                SORA_TEXT_ROWS_PADDED, &owned->context, fault);
     if (error)
         return error;
     owned->rows = rows;

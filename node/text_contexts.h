@@ -10,7 +10,7 @@
 
 #include "base/timeline.h"
 #include "model/transformer.h"
-#include "node/render_text.h"
+#include "node/text_rows.h"
 
 /* A run of a take's latents and its text. */
 struct sora_text_use {

@@ -6,7 +6,7 @@
 #include "hip/cpu/cpu.h"
 #include "model/tensor_file.h"
 #include "node/render_sample.h"
-#include "node/render_text.h"
+#include "node/text_rows.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -51,8 +51,8 @@ static void open_parts(struct parts *parts, const char *model, const char *promp
     if (sora_transformer_open(path, parts->device, &parts->transformer, &fault))
         fail_msg("%s", fault.text);
     struct sora_text_rows rows[2] = {0};
-    if (sora_render_text_encode(&parts->bundle, parts->device, prompt, negative, &rows[0], &rows[1],
-                                &fault))
+    if (sora_text_rows_encode(&parts->bundle, parts->device, prompt, negative, &rows[0], &rows[1],
+                              &fault))
         fail_msg("%s", fault.text);
     const struct sora_text_use use = {.prompt = &rows[0], .negative = &rows[1]};
     assert_int_equal(

@@ -8,7 +8,7 @@
 #include "media/segment.h"
 #include "model/vae.h"
 #include "node/render_sample.h"
-#include "node/render_text.h"
+#include "node/text_rows.h"
 
 #include "tests/unit/serve_steps.h"
 
@@ -45,7 +45,7 @@ static struct sora_text_contexts *make_contexts(struct sora_transformer *transfo
     struct sora_text_contexts *contexts = NULL;
     const char *const texts[] = {negative, prompts[0], prompts[1]};
     assert_int_equal(sora_bundle_open(MODEL, &bundle, NULL), 0);
-    assert_int_equal(sora_render_text_encode_all(&bundle, device, texts, 3, rows, NULL), 0);
+    assert_int_equal(sora_text_rows_encode_all(&bundle, device, texts, 3, rows, NULL), 0);
     struct sora_text_use uses[2];
     for (int i = 0; i < text_count; i++)
         uses[i] = (struct sora_text_use){text_count == 2 ? text_ranges[i] : whole, &rows[1 + i],

@@ -16,8 +16,8 @@
 #include "model/noise.h"
 #include "model/sampler_transformer.h"
 #include "model/vae.h"
-#include "node/render_text.h"
 #include "node/serve_wire.h"
+#include "node/text_rows.h"
 
 #include <poll.h>
 #include <stdarg.h>
@@ -131,7 +131,7 @@ static void sample_here(const struct bench *bench, struct engine *engine, float 
     struct sora_sampler *sampler = NULL;
     for (int i = 0; i < 2; i++)
         must(sora_transformer_context_create(engine->transformer, bench->rows[i].values,
-                                             bench->rows[i].count, SORA_RENDER_TEXT_ROWS,
+                                             bench->rows[i].count, SORA_TEXT_ROWS_PADDED,
                                              &engine->contexts[i], &fault),
              &fault);
     struct sora_sampler_transformer model = {engine->transformer, engine->contexts[0],
@@ -328,8 +328,8 @@ static void prepare(struct bench *bench)
     struct sora_fault fault = {0};
     open_engine(bench, &engine);
     must(sora_bundle_open(bench->model, &bundle, &fault), &fault);
-    must(sora_render_text_encode(&bundle, engine.device, prompt, "", &bench->rows[0],
-                                 &bench->rows[1], &fault),
+    must(sora_text_rows_encode(&bundle, engine.device, prompt, "", &bench->rows[0], &bench->rows[1],
+                               &fault),
          &fault);
     const struct sora_vae_config *vae = sora_vae_config(engine.vae);
     const struct sora_schedule_params schedule = {.steps = bench->steps, .shift = SHIFT};

@@ -1,5 +1,5 @@
 /* Prompts to embedding rows. */
-#include "node/render_text.h"
+#include "node/text_rows.h"
 
 #include "model/tensor_file.h"
 #include "model/text_encoder.h"
@@ -18,17 +18,17 @@ void sora_text_rows_fini(struct sora_text_rows *rows)
 
 /* ---- the encoder ---- */
 
-struct sora_render_text_encoder {
+struct sora_text_rows_encoder {
     struct sora_tokenizer *tokenizer;
     struct sora_text_encoder *encoder;
 };
 
-int sora_render_text_encoder_open(const struct sora_bundle *bundle, struct sora_device *device,
-                                  struct sora_render_text_encoder **out_encoder,
-                                  struct sora_fault *fault)
+int sora_text_rows_encoder_open(const struct sora_bundle *bundle, struct sora_device *device,
+                                struct sora_text_rows_encoder **out_encoder,
+                                struct sora_fault *fault)
 {
     char path[PATH_SIZE];
-    struct sora_render_text_encoder *encoder = calloc(1, sizeof(*encoder));
+    struct sora_text_rows_encoder *encoder = calloc(1, sizeof(*encoder));
     if (!encoder)
         return sora_fault_set(fault, SORA_E_MEMORY, "out of memory for the text encoder");
     sora_bundle_path(bundle, "tokenizer", path, sizeof(path));
@@ -37,13 +37,13 @@ int sora_render_text_encoder_open(const struct sora_bundle *bundle, struct sora_
     if (!error)
         error = sora_text_encoder_open(path, device, &encoder->encoder, fault);
     if (error)
-        sora_render_text_encoder_close(&encoder);
+        sora_text_rows_encoder_close(&encoder);
     else
         *out_encoder = encoder;
     return error;
 }
 
-void sora_render_text_encoder_close(struct sora_render_text_encoder **encoder)
+void sora_text_rows_encoder_close(struct sora_text_rows_encoder **encoder)
 {
     if (!*encoder)
         return;
@@ -53,12 +53,12 @@ void sora_render_text_encoder_close(struct sora_render_text_encoder **encoder)
     *encoder = NULL;
 }
 
-uint64_t sora_render_text_encoder_room(const struct sora_render_text_encoder *encoder)
+uint64_t sora_text_rows_encoder_room(const struct sora_text_rows_encoder *encoder)
 {
     return sora_text_encoder_room(encoder->encoder);
 }
 
-int sora_render_text_encoder_rows(struct sora_render_text_encoder *encoder, const char *text,
+int sora_text_rows_encoder_encode(struct sora_text_rows_encoder *encoder, const char *text,
                                   size_t size, struct sora_text_rows *out_rows,
                                   struct sora_fault *fault)
 {
@@ -80,32 +80,32 @@ int sora_render_text_encoder_rows(struct sora_render_text_encoder *encoder, cons
     return error;
 }
 
-int sora_render_text_encode_all(const struct sora_bundle *bundle, struct sora_device *device,
-                                const char *const *texts, int count,
-                                struct sora_text_rows *out_rows, struct sora_fault *fault)
+int sora_text_rows_encode_all(const struct sora_bundle *bundle, struct sora_device *device,
+                              const char *const *texts, int count, struct sora_text_rows *out_rows,
+                              struct sora_fault *fault)
 {
-    struct sora_render_text_encoder *encoder = NULL;
-    int error = sora_render_text_encoder_open(bundle, device, &encoder, fault);
+    struct sora_text_rows_encoder *encoder = NULL;
+    int error = sora_text_rows_encoder_open(bundle, device, &encoder, fault);
     int done = 0;
     while (!error && done < count) {
-        error = sora_render_text_encoder_rows(encoder, texts[done], strlen(texts[done]),
+        error = sora_text_rows_encoder_encode(encoder, texts[done], strlen(texts[done]),
                                               &out_rows[done], fault);
         done += !error;
     }
     while (error && done > 0)
         sora_text_rows_fini(&out_rows[--done]);
-    sora_render_text_encoder_close(&encoder);
+    sora_text_rows_encoder_close(&encoder);
     return error;
 }
 
-int sora_render_text_encode(const struct sora_bundle *bundle, struct sora_device *device,
-                            const char *prompt, const char *negative,
-                            struct sora_text_rows *out_prompt, struct sora_text_rows *out_negative,
-                            struct sora_fault *fault)
+int sora_text_rows_encode(const struct sora_bundle *bundle, struct sora_device *device,
+                          const char *prompt, const char *negative,
+                          struct sora_text_rows *out_prompt, struct sora_text_rows *out_negative,
+                          struct sora_fault *fault)
 {
     const char *const texts[] = {prompt, negative};
     struct sora_text_rows rows[2];
-    int error = sora_render_text_encode_all(bundle, device, texts, negative ? 2 : 1, rows, fault);
+    int error = sora_text_rows_encode_all(bundle, device, texts, negative ? 2 : 1, rows, fault);
     if (error)
         return error;
     *out_prompt = rows[0];
@@ -116,8 +116,8 @@ int sora_render_text_encode(const struct sora_bundle *bundle, struct sora_device
 
 /* ---- from a file ---- */
 
-int sora_render_text_read(const char *path, const char *name, int width,
-                          struct sora_text_rows *out_rows, struct sora_fault *fault)
+int sora_text_rows_read(const char *path, const char *name, int width,
+                        struct sora_text_rows *out_rows, struct sora_fault *fault)
 {
     struct sora_array array = {0};
     int error = sora_array_read(path, name, &array, fault);
@@ -128,13 +128,13 @@ int sora_render_text_read(const char *path, const char *name, int width,
         array.shape[0] = array.shape[1];
         array.shape[1] = array.shape[2];
     }
-    if (array.rank != 2 || array.shape[1] != width || array.shape[0] > SORA_RENDER_TEXT_ROWS) {
+    if (array.rank != 2 || array.shape[1] != width || array.shape[0] > SORA_TEXT_ROWS_PADDED) {
         error = sora_fault_set(fault, SORA_E_FORMAT,
                                "%.300s: tensor %s has rank %d and width %d; expected up to %d rows "
                                "of width %d",
                                path, name, array.rank,
                                array.rank > 0 ? (int)array.shape[array.rank - 1] : 0,
-                               SORA_RENDER_TEXT_ROWS, width);
+                               SORA_TEXT_ROWS_PADDED, width);
         sora_array_fini(&array);
         return error;
     }
