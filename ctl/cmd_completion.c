@@ -11,7 +11,7 @@ static void print_options(const struct sora_ctl_command *command, FILE *out)
         fprintf(out, " --%s", command->table->rows[i].name);
 }
 
-/* The first words, and for "farm" and "models" the second ones. */
+/* The first words; or the second ones of `first`, of which "farm" and "models" have some. */
 static void print_words(const char *first, FILE *out)
 {
     const char *last = "";
@@ -39,8 +39,7 @@ static void print_bash(FILE *out)
     for (int i = sora_ctl_command_count - 1; i >= 0; i--) {
         const struct sora_ctl_command *command = &sora_ctl_commands[i];
         fprintf(out, "    \"%s\"*) list=\"", command->name);
-        if (strcmp(command->name, "models") == 0)
-            fputs("add where", out);
+        print_words(command->name, out);
         if (strcmp(command->name, "completion") == 0)
             fputs("bash zsh fish", out);
         print_options(command, out);
@@ -52,22 +51,44 @@ static void print_bash(FILE *out)
           out);
 }
 
+/* As one word for fish. */
+static void print_quoted(const char *text, FILE *out)
+{
+    fputc('\'', out);
+    for (; *text; text++)
+        fprintf(out, *text == '\'' || *text == '\\' ? "\\%c" : "%c", *text);
+    fputc('\'', out);
+}
+
+static void print_fish_command(const struct sora_ctl_command *command, FILE *out)
+{
+    const char *space = strchr(command->name, ' ');
+    int first = space ? (int)(space - command->name) : 0;
+    if (space) /* the first word again for each: fish shows it once */
+        fprintf(out,
+                "complete -c soractl -n __fish_use_subcommand -a %.*s\n"
+                "complete -c soractl -n '__fish_seen_subcommand_from %.*s' -f -a %s -d ",
+                first, command->name, first, command->name, space + 1);
+    else
+        fprintf(out, "complete -c soractl -n __fish_use_subcommand -f -a %s -d ", command->name);
+    print_quoted(command->summary, out);
+    fputc('\n', out);
+    for (int k = 0; k < command->table->row_count; k++) {
+        const struct sora_setting *row = &command->table->rows[k];
+        fprintf(out, "complete -c soractl -n '__fish_seen_subcommand_from %s' -l %s%s -d ",
+                space ? space + 1 : command->name, row->name,
+                row->type == SORA_SETTING_FLAG ? "" : " -r");
+        print_quoted(row->help, out);
+        fputc('\n', out);
+    }
+}
+
 static void print_fish(FILE *out)
 {
-    for (int i = 0; i < sora_ctl_command_count; i++) {
-        const struct sora_ctl_command *command = &sora_ctl_commands[i];
-        const char *space = strchr(command->name, ' ');
-        if (space)
-            fprintf(out,
-                    "complete -c soractl -n '__fish_seen_subcommand_from %.*s' -a %s -d \"%s\"\n",
-                    (int)(space - command->name), command->name, space + 1, command->summary);
-        else
-            fprintf(out, "complete -c soractl -n __fish_use_subcommand -a %s -d \"%s\"\n",
-                    command->name, command->summary);
-        for (int k = 0; k < command->table->row_count; k++)
-            fprintf(out, "complete -c soractl -n '__fish_seen_subcommand_from %s' -l %s\n",
-                    space ? space + 1 : command->name, command->table->rows[k].name);
-    }
+    for (int i = 0; i < sora_ctl_command_count; i++)
+        print_fish_command(&sora_ctl_commands[i], out);
+    fputs("complete -c soractl -n '__fish_seen_subcommand_from completion' -f -a 'bash zsh fish'\n",
+          out);
 }
 
 int sora_ctl_completion(struct sora_ctl_context *context)
@@ -76,7 +97,10 @@ int sora_ctl_completion(struct sora_ctl_context *context)
     if (strcmp(shell, shells[0]) == 0) {
         print_bash(stdout);
     } else if (strcmp(shell, shells[1]) == 0) {
-        fputs("autoload -U +X bashcompinit && bashcompinit\n", stdout);
+        fputs("#compdef soractl\n"
+              "(( $+functions[compdef] )) || { autoload -Uz compinit && compinit; }\n"
+              "autoload -U +X bashcompinit && bashcompinit\n",
+              stdout);
         print_bash(stdout);
     } else if (strcmp(shell, shells[2]) == 0) {
         print_fish(stdout);

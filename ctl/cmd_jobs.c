@@ -163,35 +163,50 @@ static int control_one(struct sora_client *client, int kind, const char *name,
     return sora_client_call(client, &message, FARM__MESSAGE__BODY_ACK, 0, &answer, fault);
 }
 
+/* A line for one that failed; all of them are in the JSON. */
+static void report_failed(const struct sora_ctl_context *context, const char *job,
+                          const struct sora_fault *fault)
+{
+    if (context->argument_count > 1)
+        fprintf(stderr, "soractl: %s: %s\n", job, fault->text);
+    else
+        fprintf(stderr, "soractl: %s\n", fault->text);
+}
+
+static int control_all(struct sora_ctl_context *context, struct sora_client *client, int kind,
+                       const char *done, json_t *results)
+{
+    int failed = 0, first = 0;
+    for (int i = 0; i < context->argument_count; i++) {
+        const char *job = context->arguments[i];
+        struct sora_fault fault = {0};
+        int one = control_one(client, kind, job, &fault);
+        json_array_append_new(
+            results, json_pack("{s:s,s:b,s:s}", "job", job, "done", !one, "text", fault.text));
+        failed += one != 0;
+        first = first ? first : one;
+        if (one)
+            report_failed(context, job, &fault);
+        else if (!context->options.json)
+            printf("%s %s\n", job, done);
+    }
+    return failed && failed < context->argument_count ? 4 : sora_error_exit_status(first);
+}
+
 /* Every job is tried; when some fail the status is 4, when all fail that of the first. */
 static int control(struct sora_ctl_context *context, int kind, const char *done)
 {
     struct sora_client *client = NULL;
     int error = sora_client_open(context->options.state, &client, &context->fault);
-    int failed = 0, first = error;
     json_t *results = json_array();
-    for (int i = 0; !error && i < context->argument_count; i++) {
-        struct sora_fault fault = {0};
-        int one = control_one(client, kind, context->arguments[i], &fault);
-        json_array_append_new(results, json_pack("{s:s,s:b,s:s}", "job", context->arguments[i],
-                                                 "done", !one, "text", fault.text));
-        failed += one != 0;
-        first = first ? first : one;
-        if (one && context->argument_count > 1)
-            fprintf(stderr, "soractl: %s: %s\n", context->arguments[i], fault.text);
-        else if (one)
-            sora_fault_set(&context->fault, one, "%s", fault.text);
-        else if (!context->options.json)
-            printf("%s %s\n", context->arguments[i], done);
-    }
+    if (!error)
+        context->exit_status = control_all(context, client, kind, done, results);
     if (!error && context->options.json)
         sora_output_json(results);
     else
         json_decref(results);
     sora_client_close(&client);
-    if (failed && failed < context->argument_count)
-        context->exit_status = 4;
-    return first;
+    return error;
 }
 
 int sora_ctl_cancel(struct sora_ctl_context *context)

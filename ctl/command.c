@@ -127,6 +127,29 @@ void sora_ctl_context_fini(struct sora_ctl_context *context)
     context->arguments = NULL;
 }
 
+static const char *word_in_group(const struct sora_ctl_command *command, const char *word)
+{
+    size_t length = strlen(word);
+    bool inside = length > 0 && strncmp(command->name, word, length) == 0;
+    return inside && command->name[length] == ' ' ? command->name + length + 1 : NULL;
+}
+
+int sora_ctl_print_group(const char *word, bool words, FILE *out)
+{
+    int count = 0;
+    for (int i = 0; i < sora_ctl_command_count; i++) {
+        const struct sora_ctl_command *command = &sora_ctl_commands[i];
+        const char *second = word_in_group(command, word);
+        if (second && words)
+            fprintf(out, "%s%s", count ? ", " : "", second);
+        else if (second)
+            fprintf(out, "  soractl %s %-*s  %s\n", command->name,
+                    (int)(22 - strlen(command->name)), command->arguments, command->summary);
+        count += second != NULL;
+    }
+    return count;
+}
+
 void sora_ctl_print_help(const struct sora_ctl_command *command, FILE *out)
 {
     char usage[160];
@@ -139,6 +162,13 @@ void sora_ctl_print_help(const struct sora_ctl_command *command, FILE *out)
     sora_settings_print_help(&table, out);
     if (command->examples)
         fprintf(out, "\nexamples:\n%s", command->examples);
+    for (int i = 0; i < sora_ctl_command_count; i++) {
+        if (!word_in_group(&sora_ctl_commands[i], command->name))
+            continue;
+        fputs("\nmore:\n", out);
+        sora_ctl_print_group(command->name, false, out);
+        break;
+    }
 }
 
 void sora_ctl_print_overview(FILE *out)

@@ -63,6 +63,10 @@ const struct sora_ctl_command *sora_ctl_command_nearest(const char *word);
 int sora_ctl_command_parse(struct sora_ctl_context *context, int argc, char **argv);
 void sora_ctl_context_fini(struct sora_ctl_context *context);
 
+/* The commands whose name has `word` before another one, as "farm" and "models" have: a line for
+ * each, or with `words` the second words alone, separated by commas. Returns how many there are. */
+int sora_ctl_print_group(const char *word, bool words, FILE *out);
+
 /* Usage, options and examples; and the list of all commands. */
 void sora_ctl_print_help(const struct sora_ctl_command *command, FILE *out);
 void sora_ctl_print_overview(FILE *out);

@@ -8,6 +8,7 @@
 #include "base/log.h"
 
 #include <jansson.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -56,6 +57,29 @@ static int run(const struct sora_ctl_command *command, int argc, char **argv)
     return status;
 }
 
+static bool asks_help(const char *word)
+{
+    return word && (strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0);
+}
+
+/* The first word of a group, as "farm", without one of its second words. -1: it is none. */
+static int group(const char *name, bool help)
+{
+    if (help && sora_ctl_print_group(name, false, stdout) > 0)
+        return 0;
+    char *words = NULL;
+    size_t size = 0;
+    FILE *list = open_memstream(&words, &size);
+    int count = list ? sora_ctl_print_group(name, true, list) : 0;
+    if (list)
+        fclose(list);
+    if (count > 0)
+        fprintf(stderr, "soractl: '%s' wants one of %s after it; 'soractl %s --help' tells more\n",
+                name, words, name);
+    free(words);
+    return count > 0 ? 2 : -1;
+}
+
 static int unknown_command(const char *name)
 {
     const struct sora_ctl_command *nearest = sora_ctl_command_nearest(name);
@@ -75,7 +99,7 @@ int main(int argc, char **argv)
     install_signals();
     const char *first = argc > 1 ? argv[1] : "";
     bool help = strcmp(first, "help") == 0;
-    if (strcmp(first, "--help") == 0 || strcmp(first, "-h") == 0 || (help && argc == 2)) {
+    if (asks_help(first) || (help && argc == 2)) {
         sora_ctl_print_overview(stdout);
         return 0;
     }
@@ -85,8 +109,10 @@ int main(int argc, char **argv)
     int skip = help ? 2 : 1, words = 0;
     const struct sora_ctl_command *command =
         sora_ctl_command_find(argc - skip, argv + skip, &words);
+    const char *name = help ? argv[2] : first;
+    int status = command ? 0 : group(name, help || asks_help(argv[2]));
     if (!command)
-        return unknown_command(help ? argv[2] : first);
+        return status >= 0 ? status : unknown_command(name);
     if (help) {
         sora_ctl_print_help(command, stdout);
         return 0;

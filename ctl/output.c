@@ -146,10 +146,15 @@ void sora_output_job_line(const Farm__JobStatus *job, char *out, size_t size)
         sora_output_time(job->left_s, left);
     snprintf(out, size, "%s  %-10s %3.0f %%%s%s%s  %.60s%s%s", sora_output_job(&job->job, id),
              sora_output_job_state((int)job->state), 100 * job->progress, *left ? "  " : "", left,
-             *left ? " left" : "", job->name, job->reason[0] ? "  " : "", job->reason);
+             *left ? " left" : "", job->name,
+             !job->reason[0]                             ? ""
+             : job->state == FARM__JOB_STATE__JOB_QUEUED ? "  waiting: "
+                                                         : "  ",
+             job->reason);
 }
 
-void sora_output_shard_line(const Farm__ShardStatus *shard, uint32_t steps, char *out, size_t size)
+void sora_output_shard_line(const Farm__JobStatus *job, const Farm__ShardStatus *shard, char *out,
+                            size_t size)
 {
     char place[160], rate[64] = "", left[SORA_TEXT_SIZE] = "", take[24] = "";
     snprintf(place, sizeof(place), "%s%s%s", shard->node_name, shard->device[0] ? "/" : "",
@@ -160,12 +165,30 @@ void sora_output_shard_line(const Farm__ShardStatus *shard, uint32_t steps, char
         snprintf(rate, sizeof(rate), "%.2f steps/s", shard->steps_per_s);
     if (shard->left_s > 0)
         sora_output_time(shard->left_s, left);
-    if (shard->take > 0)
+    if (job->takes > 1)
         snprintf(take, sizeof(take), "take %u ", shard->take);
-    snprintf(out, size, "%sshard %u  latents %u-%u  %-20.80s %-9s step %u/%u  %s%s%s%s", take,
+    snprintf(out, size, "%sshard %u  latents %u-%u  %-20.80s %-9s step %u/%u%s%s%s%s%s", take,
              shard->index, shard->first, shard->end ? shard->end - 1 : 0, place,
-             sora_output_shard_state((int)shard->state), shard->step, steps, rate,
-             *left ? "  " : "", left, *left ? " left" : "");
+             sora_output_shard_state((int)shard->state), shard->step, job->steps, *rate ? "  " : "",
+             rate, *left ? "  " : "", left, *left ? " left" : "");
+}
+
+/* How much, since when, for how long. */
+static void print_facts(const Farm__JobStatus *job, FILE *out)
+{
+    char ago[SORA_TEXT_SIZE], took[SORA_TEXT_SIZE];
+    fprintf(out, "  %u of %u frames, submitted %s by %s", job->frames_done, job->frames_total,
+            sora_output_ago(job->wall_created_ms, ago), job->owner);
+    if (job->priority)
+        fprintf(out, ", priority %d", job->priority);
+    if (job->wall_started_ms && job->wall_ended_ms >= job->wall_started_ms)
+        fprintf(out, ", took %s",
+                sora_output_time((double)(job->wall_ended_ms - job->wall_started_ms) / 1000, took));
+    else if (job->wall_started_ms)
+        fprintf(out, ", begun %s", sora_output_ago(job->wall_started_ms, ago));
+    if (job->restarts)
+        fprintf(out, ", shards moved %u time%s", job->restarts, job->restarts == 1 ? "" : "s");
+    fputc('\n', out);
 }
 
 void sora_output_job_text(const Farm__JobStatus *job, FILE *out)
@@ -173,8 +196,9 @@ void sora_output_job_text(const Farm__JobStatus *job, FILE *out)
     char line[1024];
     sora_output_job_line(job, line, sizeof(line));
     fprintf(out, "%s\n", line);
+    print_facts(job, out);
     for (size_t i = 0; i < job->n_shards; i++) {
-        sora_output_shard_line(job->shards[i], job->steps, line, sizeof(line));
+        sora_output_shard_line(job, job->shards[i], line, sizeof(line));
         fprintf(out, "  %s\n", line);
     }
 }

@@ -37,8 +37,9 @@ json_t *sora_output_hex_json(const ProtobufCBinaryData *data);
 
 /* Several lines: the job and its shards. */
 void sora_output_job_text(const Farm__JobStatus *job, FILE *out);
-/* One line per shard, without newline; `width` columns at most (0: any). */
-void sora_output_shard_line(const Farm__ShardStatus *shard, uint32_t steps, char *out, size_t size);
+/* One line, without newline. */
+void sora_output_shard_line(const Farm__JobStatus *job, const Farm__ShardStatus *shard, char *out,
+                            size_t size);
 void sora_output_job_line(const Farm__JobStatus *job, char *out, size_t size);
 
 #endif

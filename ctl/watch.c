@@ -66,7 +66,7 @@ static void draw_block(struct watch *watch, const Farm__JobStatus *job)
     draw_line(watch, line, columns);
     for (size_t i = 0; i < job->n_shards; i++) {
         char text[LINE_SIZE];
-        sora_output_shard_line(job->shards[i], job->steps, text, sizeof(text));
+        sora_output_shard_line(job, job->shards[i], text, sizeof(text));
         snprintf(line, sizeof(line), "  %.1000s", text);
         draw_line(watch, line, columns);
     }

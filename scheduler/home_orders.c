@@ -246,6 +246,14 @@ static void note_class(struct sora_home *home, struct home_job *job, const char 
     home_touch(home, job, &job->ticket);
 }
 
+/* The job was cut anew since: what the order names may be gone. */
+static bool is_old(const struct sora_home *home, const struct sora_farm_order *order)
+{
+    struct sora_farm_order now;
+    return sora_farm_order_get(home->farm, &order->job, order->shard, &now) != SORA_OK ||
+           now.epoch != order->epoch;
+}
+
 void home_send_order(struct sora_home *home, struct home_take *take, const struct home_node *node,
                      const struct sora_farm_action *action, const struct sora_farm_order *order)
 {
@@ -269,7 +277,7 @@ void home_send_order(struct sora_home *home, struct home_take *take, const struc
                  order->shard);
     else if (put_texts(take, room) && put_states(home, take, order, room))
         home_send(home, node->id, &message);
-    else if (!home_go_back(home, take))
+    else if (!home_go_back(home, take) && !is_old(home, order))
         sora_log(SORA_LOG_ERROR, "an order lacks its text or checkpoints shard=%d step=%d",
                  order->shard, order->resume_step);
     free(room);

@@ -235,9 +235,10 @@ static int explain_missing(struct sora_home *home, const struct home_job *job,
                            Farm__ResultKind kind, struct sora_fault *fault)
 {
     if (job->final_state == SORA_JOB_DONE)
-        return sora_fault_set(fault, SORA_E_NOT_FOUND,
-                              "%s was not asked for with this job, or was removed from %s/%s",
-                              file_of(job, kind), home->results, job->folder);
+        return sora_fault_set(
+            fault, SORA_E_NOT_FOUND, "%s is not in %s/%s: it was removed, or not asked for%s",
+            file_of(job, kind), home->results, job->folder,
+            kind == FARM__RESULT_KIND__RESULT_LATENTS ? " (`soractl submit --keep-latents`)" : "");
     if (job->final_state >= 0)
         return sora_fault_set(fault, SORA_E_NOT_FOUND, "the job has no results: it is %s",
                               sora_job_state_text((enum sora_job_state)job->final_state));

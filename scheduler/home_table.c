@@ -342,7 +342,8 @@ void home_note(struct sora_home *home, struct home_job *job, const char *format,
     struct home_line *added = home_add_line(job, job->line_next, line);
     if (added)
         home_touch(home, job, &added->ticket);
-    home_send_note(home, job, text);
+    if (job->final_state < 0) /* else its state says so */
+        home_send_note(home, job, text);
 }
 
 void home_reply_keep(const struct sora_origin *origin, struct home_reply *out)

@@ -83,6 +83,10 @@ static int pause_job(struct sora_farm *farm, struct farm_job *job, struct sora_f
 {
     if (job->state == SORA_JOB_PAUSED)
         return SORA_OK;
+    if (job->state == SORA_JOB_RUNNING && job->floor == job->job.plan.steps)
+        return sora_fault_set(fault, SORA_E_BUSY,
+                              "its last step is done, only decoding is left: it is finished "
+                              "instead of paused");
     if (job->state == SORA_JOB_RUNNING && job->started) {
         job->pause_wanted = true;
         job->resume_wanted = false;

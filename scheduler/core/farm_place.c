@@ -359,8 +359,7 @@ static void explain_waiting(const struct sora_farm *farm, sora_time now, struct 
     if (count == 0)
         sora_fault_set(&fault, SORA_E_NOT_FOUND, "no device is connected");
     else if (sora_plan_make(&plan_job, devices, count, &plan, &fault) == SORA_OK)
-        sora_fault_set(&fault, SORA_E_BUSY, "all %d devices that could render it are busy",
-                       plan.shard_count);
+        sora_fault_set(&fault, SORA_E_BUSY, "every device that could render it is busy");
     farm_set_reason(job, &fault);
 }
 

@@ -107,6 +107,32 @@ class OneNode(FarmTest):
                 self.assertIn(part, lines[0])
             self.assertEqual(farm.home.json("list", "--all")["jobs"], [])
 
+    def test_groups_of_commands(self):
+        soractl = os.path.join(BUILD, "bin/soractl")
+        for words, status, part in ((["farm"], 2, "init, invite, join, members, revoke"),
+                                    (["farm", "lits"], 2, "members"), (["farm", "-h"], 0, "join CODE"),
+                                    (["help", "farm"], 0, "join CODE")):
+            done = subprocess.run([soractl, *words], stdout=subprocess.PIPE,
+                                  stderr=subprocess.PIPE, timeout=10)
+            self.assertEqual(done.returncode, status, words)
+            self.assertIn(part, (done.stdout if status == 0 else done.stderr).decode())
+
+    def test_completions_load(self):
+        """In every shell that is here; bash always is."""
+        soractl = os.path.join(BUILD, "bin/soractl")
+        scripts = {
+            "bash": 'eval "$({} completion bash)"; COMP_WORDS=(soractl models ""); COMP_CWORD=2; '
+                    '_soractl; echo "${{COMPREPLY[@]}}"',
+            "zsh": 'eval "$({} completion zsh)"; echo "$_comps[soractl] remove"',
+            "fish": '{} completion fish | source; complete -C "soractl models "'}
+        for shell, script in scripts.items():
+            if not shutil.which(shell):
+                continue
+            done = subprocess.run([shell, "-c", script.format(soractl)], stdout=subprocess.PIPE,
+                                  stderr=subprocess.PIPE, timeout=20, cwd=self.folder)
+            self.assertEqual((done.returncode, done.stderr), (0, b""), shell)
+            self.assertIn(b"remove", done.stdout, shell)
+
     def test_no_daemon_says_how_to_start_one(self):
         done = subprocess.run([os.path.join(BUILD, "bin/soractl"), "list", "--state",
                                self.path("nothing")], stderr=subprocess.PIPE)

@@ -1,5 +1,6 @@
 /* soractl's commands: found by their words, options and arguments told apart, complete tables. */
 #include "ctl/command.h"
+#include "ctl/output.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -94,6 +95,89 @@ static void every_row_is_complete(void **state)
     }
 }
 
+/* What the function prints. */
+static char *printed(void (*print)(FILE *out))
+{
+    char *text = NULL;
+    size_t size = 0;
+    FILE *out = open_memstream(&text, &size);
+    print(out);
+    fclose(out);
+    return text;
+}
+
+static void print_farm(FILE *out)
+{
+    assert_int_equal(sora_ctl_print_group("farm", true, out), 5);
+    assert_int_equal(sora_ctl_print_group("far", true, out), 0);
+    assert_int_equal(sora_ctl_print_group("", true, out), 0);
+}
+
+static void print_models_help(FILE *out)
+{
+    int words = 0;
+    const char *name = "models";
+    sora_ctl_print_help(find(1, &name, &words), out);
+}
+
+static void a_group_names_its_commands(void **state)
+{
+    (void)state;
+    char *farm = printed(print_farm), *models = printed(print_models_help);
+    assert_string_equal(farm, "init, invite, join, members, revoke");
+    assert_non_null(strstr(models, "soractl models remove MODEL"));
+    free(farm);
+    free(models);
+}
+
+static Farm__JobStatus job;
+
+static void print_job(FILE *out)
+{
+    sora_output_job_text(&job, out);
+}
+
+static void a_job_says_how_much_and_how_long(void **state)
+{
+    (void)state;
+    Farm__ShardStatus shard = FARM__SHARD_STATUS__INIT, *shards[] = {&shard};
+    char name[] = "balloon", reason[] = "needs 6.1 GB", owner[] = "anna", place[] = "brook",
+         device[] = "gpu0";
+    farm__job_status__init(&job);
+    unsigned char id[16] = {0x3f, 0xa2};
+    job.job = (ProtobufCBinaryData){sizeof(id), id};
+    job.name = name;
+    job.reason = reason;
+    job.owner = owner;
+    job.frames_total = 720;
+    job.state = FARM__JOB_STATE__JOB_QUEUED;
+    char *text = printed(print_job);
+    assert_non_null(strstr(text, "balloon  waiting: needs 6.1 GB\n"));
+    assert_non_null(strstr(text, "\n  0 of 720 frames, submitted never by anna\n"));
+    free(text);
+    reason[0] = '\0';
+    job.state = FARM__JOB_STATE__JOB_DONE;
+    job.frames_done = 720;
+    job.wall_started_ms = 1000;
+    job.wall_ended_ms = 66000;
+    job.restarts = 1;
+    job.priority = -5;
+    job.takes = 2;
+    job.steps = 4;
+    job.shards = shards;
+    job.n_shards = 1;
+    shard.end = 9;
+    shard.step = 4;
+    shard.node_name = place;
+    shard.device = device;
+    shard.state = FARM__SHARD_STATE__SHARD_DONE;
+    text = printed(print_job);
+    assert_non_null(strstr(text, "by anna, priority -5, took 1:05, shards moved 1 time\n"));
+    assert_non_null(strstr(text, "  take 0 shard 0  latents 0-8  brook/gpu0"));
+    assert_non_null(strstr(text, "step 4/4\n"));
+    free(text);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -101,6 +185,8 @@ int main(void)
         cmocka_unit_test(options_and_arguments_mix),
         cmocka_unit_test(wrong_counts_are_refused),
         cmocka_unit_test(every_row_is_complete),
+        cmocka_unit_test(a_group_names_its_commands),
+        cmocka_unit_test(a_job_says_how_much_and_how_long),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

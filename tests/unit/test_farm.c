@@ -91,7 +91,7 @@ static void priority_goes_first_and_silence_is_a_loss(void **state)
     assert_int_equal(offer->boot, 5);
     static struct sora_farm_job_view view;
     sora_farm_job_view(farm, &low.id, &view);
-    assert_string_equal(view.reason, "all 1 devices that could render it are busy");
+    assert_string_equal(view.reason, "every device that could render it is busy");
     struct sora_farm_event grant = {.kind = SORA_FARM_GRANT, .node = 9, .job = high.id, .epoch = 1};
     assert_int_equal(sora_farm_step(farm, 2, &grant, &actions, NULL), SORA_OK);
     assert_non_null(find(SORA_FARM_ORDER));

@@ -871,6 +871,7 @@ static void the_preview_can_be_fetched_while_it_grows(void **state)
     memcpy(older.bytes, first, sizeof(first));
     assert_false(sora_blob_store_have(blobs, &older, &(uint64_t){0}));
     refused(job_request(ANNA, FARM__MESSAGE__BODY_FETCH, "01"), SORA_E_BUSY, "not done yet");
+    refused(job_request(ANNA, FARM__MESSAGE__BODY_PAUSE, "01"), SORA_E_BUSY, "is finished instead");
 }
 
 /* What may pass, as a full disk, is tried again. */
