@@ -119,7 +119,7 @@ class OneNode(FarmTest):
 
     def test_completions_load(self):
         """In every shell that is here; bash always is."""
-        soractl = os.path.join(BUILD, "bin/soractl")
+        soractl = os.path.abspath(os.path.join(BUILD, "bin/soractl"))
         scripts = {
             "bash": 'eval "$({} completion bash)"; COMP_WORDS=(soractl models ""); COMP_CWORD=2; '
                     '_soractl; echo "${{COMPREPLY[@]}}"',
