@@ -78,8 +78,6 @@ bool sora_child_self_present(void);
 /* Blocks for the next frame, valid until the next call. 1: a frame; 0: the parent is gone;
  * negative: malformed, and the stream is useless. */
 int sora_child_self_receive(struct sora_frame *out_frame, struct sora_fault *fault);
-/* Whether a frame has begun to arrive (or the parent is gone): receiving hardly blocks. */
-bool sora_child_self_ready(void);
 /* Blocks until written. Errors: IO, LIMIT. */
 int sora_child_self_send(const struct sora_frame *frame);
 

@@ -2,7 +2,6 @@
 #include "base/child_frame.h"
 
 #include <errno.h>
-#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -132,12 +131,6 @@ int sora_child_self_receive(struct sora_frame *out_frame, struct sora_fault *fau
     if (rc == 0)
         return sora_fault_set(fault, SORA_E_IO, "the stream to the parent does not block");
     return rc == SORA_CHILD_INTAKE_END ? 0 : rc;
-}
-
-bool sora_child_self_ready(void)
-{
-    struct pollfd item = {.fd = SORA_CHILD_DESCRIPTOR, .events = POLLIN};
-    return poll(&item, 1, 0) > 0;
 }
 
 static int send_all(const void *data, size_t size)

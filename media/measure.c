@@ -158,19 +158,3 @@ void sora_measure_shrink(const uint8_t *rgb, const uint8_t *luma, int width, int
     double variance = lightness_squares / used - out_small->lightness * out_small->lightness;
     out_small->contrast = sqrt(fmax(0, variance));
 }
-
-double sora_measure_correlation(const float *a, const float *b)
-{
-    double sum_a = 0, sum_b = 0, aa = 0, bb = 0, ab = 0;
-    for (int i = 0; i < CELLS; i++) {
-        sum_a += a[i];
-        sum_b += b[i];
-    }
-    for (int i = 0; i < CELLS; i++) {
-        double x = a[i] - sum_a / CELLS, y = b[i] - sum_b / CELLS;
-        aa += x * x;
-        bb += y * y;
-        ab += x * y;
-    }
-    return aa > 1e-6 && bb > 1e-6 ? ab / sqrt(aa * bb) : 0;
-}

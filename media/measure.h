@@ -30,8 +30,4 @@ struct sora_measure_small {
 void sora_measure_shrink(const uint8_t *rgb, const uint8_t *luma, int width, int height,
                          struct sora_measure_small *out_small);
 
-/* Normalised cross-correlation of two small pictures after taking away each one's mean: -1..1; 0
- * when one is flat. */
-double sora_measure_correlation(const float *a, const float *b);
-
 #endif

@@ -303,8 +303,8 @@ void sora_report_measure_sharpness(const struct sora_report *report,
 
 enum { LAGS_TOGETHER = 4 };
 
-/* Small pictures less their means, and their energies: what sora_measure_correlation makes of each,
- * once instead of once per pair. */
+/* Small pictures less their means, and their energies, from which the normalised cross-correlation
+ * of any two follows. */
 struct centred {
     double *values; /* [small_count][SORA_REPORT_CELLS] */
     double *energies;

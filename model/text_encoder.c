@@ -428,11 +428,6 @@ int sora_text_encoder_vocabulary_size(const struct sora_text_encoder *encoder)
     return encoder->config.vocabulary_size;
 }
 
-void sora_text_encoder_release_pages(struct sora_text_encoder *encoder)
-{
-    sora_checkpoint_release_pages(encoder->checkpoint);
-}
-
 /* ---- opening ---- */
 
 /* Where the device copies weights this is a check of their shapes. */

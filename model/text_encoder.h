@@ -40,7 +40,4 @@ struct sora_text_encoder_plan {
 int sora_text_encoder_plan_read(const char *dir, enum sora_dtype type,
                                 struct sora_text_encoder_plan *out_plan, struct sora_fault *fault);
 
-/* Lets the system reclaim the mapped weights until the next encode. */
-void sora_text_encoder_release_pages(struct sora_text_encoder *encoder);
-
 #endif

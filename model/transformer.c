@@ -154,11 +154,6 @@ void sora_transformer_destroy(struct sora_transformer **transformer)
     *transformer = NULL;
 }
 
-void sora_transformer_release_pages(struct sora_transformer *transformer)
-{
-    sora_checkpoint_release_pages(transformer->checkpoint);
-}
-
 const char *sora_transformer_find_nonfinite(const struct sora_transformer *transformer)
 {
     const struct sora_checkpoint_entry *culprit =

@@ -99,9 +99,6 @@ size_t sora_transformer_config_activation_size(const struct sora_transformer_con
  * the transformer. */
 const char *sora_transformer_find_nonfinite(const struct sora_transformer *transformer);
 
-/* Lets the system reclaim the mapped weights until the next forward. */
-void sora_transformer_release_pages(struct sora_transformer *transformer);
-
 /* Multiply-adds times two of one forward of [T,H,W] latents with `text_keys` attended text rows. */
 double sora_transformer_flops(const struct sora_transformer *transformer, int latents, int height,
                               int width, int text_keys);

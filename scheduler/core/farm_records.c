@@ -84,17 +84,6 @@ int sora_farm_job_view(const struct sora_farm *farm, const struct sora_job_id *i
     return SORA_OK;
 }
 
-bool sora_farm_job_at(const struct sora_farm *farm, int32_t index, struct sora_job_id *out_job)
-{
-    for (int32_t i = 0; i < farm->params.jobs_max; i++) {
-        if (!farm->jobs[i].used || index-- > 0)
-            continue;
-        *out_job = farm->jobs[i].job.id;
-        return true;
-    }
-    return false;
-}
-
 bool sora_farm_node_at(const struct sora_farm *farm, int32_t index, struct sora_farm_node_view *out)
 {
     for (int32_t i = 0; i < farm->params.nodes_max; i++) {

@@ -48,8 +48,6 @@ struct sora_farm_job_view {
 /* Errors: NOT_FOUND. */
 int sora_farm_job_view(const struct sora_farm *farm, const struct sora_job_id *job,
                        struct sora_farm_job_view *out_view);
-/* The `index`-th job or node of the table; false past the end. */
-bool sora_farm_job_at(const struct sora_farm *farm, int32_t index, struct sora_job_id *out_job);
 struct sora_farm_node_view {
     uint64_t node;
     const char *name; /* valid until the next step */
@@ -57,6 +55,7 @@ struct sora_farm_node_view {
     int32_t device_count;
     bool device_busy[SORA_FARM_NODE_DEVICES_MAX];
 };
+/* The `index`-th node of the table; false past the end. */
 bool sora_farm_node_at(const struct sora_farm *farm, int32_t index,
                        struct sora_farm_node_view *out_view);
 

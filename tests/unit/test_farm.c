@@ -121,8 +121,8 @@ static void bad_input_changes_nothing(void **state)
     struct sora_fault fault = {0};
     assert_int_equal(submit(farm, &job, &fault), SORA_E_INVALID);
     assert_string_equal(fault.text, "0 steps are outside 1..1000");
-    struct sora_job_id id;
-    assert_false(sora_farm_job_at(farm, 0, &id));
+    struct sora_farm_job_view view;
+    assert_int_equal(sora_farm_job_view(farm, &job.id, &view), SORA_E_NOT_FOUND);
     struct sora_farm_event cancel = {.kind = SORA_FARM_CANCEL, .job = job.id};
     assert_int_equal(sora_farm_step(farm, 0, &cancel, &actions, NULL), SORA_E_NOT_FOUND);
     job = make_job(1);

@@ -95,21 +95,6 @@ static void colour_is_cie_lab(void **state)
     }
 }
 
-static void correlation_compares_shapes(void **state)
-{
-    (void)state;
-    float a[256], b[256], flat[256] = {0};
-    for (int i = 0; i < 256; i++) {
-        a[i] = (float)(i * 37 % 101);
-        b[i] = 3 * a[i] + 20;
-    }
-    assert_true(fabs(sora_measure_correlation(a, b) - 1) < 1e-9);
-    for (int i = 0; i < 256; i++)
-        b[i] = -a[i];
-    assert_true(fabs(sora_measure_correlation(a, b) + 1) < 1e-9);
-    assert_true(sora_measure_correlation(a, flat) == 0);
-}
-
 static void motion_is_found_to_a_fraction_of_a_pixel(void **state)
 {
     (void)state;
@@ -214,7 +199,6 @@ int main(void)
         cmocka_unit_test(difference_is_the_mean),
         cmocka_unit_test(sharpness_falls_with_blur),
         cmocka_unit_test(colour_is_cie_lab),
-        cmocka_unit_test(correlation_compares_shapes),
         cmocka_unit_test(motion_is_found_to_a_fraction_of_a_pixel),
         cmocka_unit_test(shortcuts_change_no_match),
         cmocka_unit_test(noise_on_a_flat_frame_is_not_motion),
