@@ -51,7 +51,7 @@ static const struct sora_setting rows[] = {
          "node (renders), scheduler (is home for jobs); default both"),
     TEXT("devices", 'd', devices, 1000, "ID[:threads=N][:memory=SIZE][:precision=P],...",
          "devices to offer: cpu0, gpu0, or gpu for all cards; precision bf16 (of cards, default), "
-         "f16, f32, int8, or bf16+int8: int8 for models that do not fit otherwise; default "
+         "f16, f32, int8, fp8, or bf16+int8: int8 for models that do not fit otherwise; default "
          "cpu0,gpu"),
     TEXT("hours", 0, hours, 63, "HH:MM-HH:MM,...",
          "when devices are offered, local time; default always"),

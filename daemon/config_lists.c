@@ -157,7 +157,8 @@ static int set_precision(struct sora_agent_device *device, const char *text,
     const char *name, *more = strchr(text, '+');
     char first[16];
     snprintf(first, sizeof(first), "%.*s", (int)strcspn(text, "+"), text);
-    device->int8_too = more && strcmp(more, "+int8") == 0 && strcmp(first, "int8") != 0;
+    bool wide = strcmp(first, "int8") != 0 && strcmp(first, "fp8") != 0;
+    device->int8_too = more && strcmp(more, "+int8") == 0 && wide;
     for (int i = 0; (name = sora_gpu_precision_name((enum sora_gpu_precision)i)) != NULL; i++) {
         if (strcmp(first, name) == 0 && !is_cpu(device->id) && (!more || device->int8_too)) {
             snprintf(device->precision, sizeof(device->precision), "%s", name);
@@ -165,9 +166,9 @@ static int set_precision(struct sora_agent_device *device, const char *text,
         }
     }
     return sora_fault_set(fault, SORA_E_INVALID,
-                          "devices: precision=%.20s of %s: cards take bf16, f16, f32 or int8, or "
-                          "bf16+int8 (int8 for models that do not fit otherwise); a CPU computes "
-                          "in f32",
+                          "devices: precision=%.20s of %s: cards take bf16, f16, f32, int8 or fp8, "
+                          "or bf16+int8 (int8 for models that do not fit otherwise); a CPU "
+                          "computes in f32",
                           text, device->id);
 }
 

@@ -15,7 +15,8 @@
 #define TYPE_BIT(name) (1u << SORA_DTYPE_##name)
 #define TYPES_F32 TYPE_BIT(F32)
 #define TYPES_FLOAT (TYPE_BIT(F32) | TYPE_BIT(F16) | TYPE_BIT(BF16))
-#define TYPES_ANY (TYPES_FLOAT | TYPE_BIT(I32) | TYPE_BIT(U8) | TYPE_BIT(I8))
+#define TYPES_QUANTISED (TYPE_BIT(I8) | TYPE_BIT(F8))
+#define TYPES_ANY (TYPES_FLOAT | TYPES_QUANTISED | TYPE_BIT(I32) | TYPE_BIT(U8))
 
 enum operand_flags {
     OPERAND_OPTIONAL = 1,
@@ -50,7 +51,7 @@ static const char *operand_fault(const struct sora_device *device, const struct 
         return operand->flags & OPERAND_OPTIONAL ? NULL : "absent";
     if (tensor->buffer->device != device)
         return "other_device";
-    if ((unsigned)tensor->dtype > SORA_DTYPE_I8 || !(operand->types & (1u << tensor->dtype)))
+    if ((unsigned)tensor->dtype > SORA_DTYPE_F8 || !(operand->types & (1u << tensor->dtype)))
         return "dtype";
     if (tensor->rank < 0 || tensor->rank > SORA_TENSOR_RANK_MAX ||
         (operand->rank >= 0 && tensor->rank != operand->rank))
@@ -120,7 +121,7 @@ int sora_op_matmul(struct sora_stream *stream, const struct sora_matmul *params)
     int64_t m = p->a.shape[0], k = p->a.shape[1], n = p->b.shape[0];
     const struct operand operands[] = {
         {"a", &p->a, TYPES_F32, 0, 2, {m, k}},
-        {"b", &p->b, TYPES_FLOAT | TYPE_BIT(I8), 0, 2, {n, k}},
+        {"b", &p->b, TYPES_FLOAT | TYPES_QUANTISED, 0, 2, {n, k}},
         {"b_scale", &p->b_scale, TYPES_F32, OPERAND_OPTIONAL, 1, {n}},
         {"bias", &p->bias, TYPES_FLOAT, OPERAND_OPTIONAL, 1, {n}},
         {"factor", &p->factor, TYPES_F32, OPERAND_OPTIONAL, 2, {m, n}},
@@ -131,8 +132,9 @@ int sora_op_matmul(struct sora_stream *stream, const struct sora_matmul *params)
     int rc = CHECK(stream, "matmul", operands);
     if (rc)
         return rc;
-    if (sora_tensor_present(&p->b_scale) != (p->b.dtype == SORA_DTYPE_I8))
-        return sora_device_reject("matmul", "b_scale", "belongs_to_i8");
+    bool quantised = (TYPES_QUANTISED & 1u << p->b.dtype) != 0;
+    if (sora_tensor_present(&p->b_scale) != quantised)
+        return sora_device_reject("matmul", "b_scale", "belongs_to_i8_and_f8");
     if (!activation_valid(p->activation))
         return sora_device_reject("matmul", "activation", "range");
     return stream->device->ops->matmul(stream, params);
@@ -145,7 +147,7 @@ int sora_op_quantize(struct sora_stream *stream, const struct sora_tensor *in,
     const struct operand operands[] = {
         {"in", in, TYPES_FLOAT, 0, 2, {n, k}},
         {"scale", scale, TYPES_F32, 0, 1, {n}},
-        {"out", out, TYPE_BIT(I8), OPERAND_OUT, 2, {n, k}},
+        {"out", out, TYPES_QUANTISED, OPERAND_OUT, 2, {n, k}},
     };
     int rc = CHECK(stream, "quantize", operands);
     if (rc)

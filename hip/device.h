@@ -39,7 +39,8 @@ struct sora_device_caps {
     bool host_memory;             /* imported host memory is used in place */
     int64_t head_size_max;        /* largest attention head */
     enum sora_dtype product_type; /* products round f32 operands to it; F32: not all of them */
-    bool int8_weights;            /* models are to keep their large matrices as int8 */
+    enum sora_dtype matrix_type;  /* models are to keep their large matrices in it: I8 or F8; NONE:
+                                     as they come */
 };
 
 void sora_device_destroy(struct sora_device **device);
@@ -104,21 +105,25 @@ enum sora_activation {
 
 /* out[M,N] = residual + gate * ( activation(a[M,K] b[N,K]^T + bias) * factor ). */
 struct sora_matmul {
-    struct sora_tensor a;       /* [M,K] f32 */
-    struct sora_tensor b;       /* [N,K] f32, f16, bf16 or i8: a Linear layer's weight */
-    struct sora_tensor b_scale; /* [N] f32, with i8 alone: row n of the weight is b[n,:] times it */
-    struct sora_tensor bias;    /* [N] f32/f16/bf16, optional */
-    struct sora_tensor factor;  /* [M,N] f32, optional: elementwise, after the activation */
-    struct sora_tensor gate;    /* [N] f32, optional: per column */
+    struct sora_tensor a; /* [M,K] f32 */
+    struct sora_tensor b; /* [N,K] f32, f16, bf16, i8 or f8: a Linear layer's weight */
+    struct sora_tensor
+        b_scale;               /* [N] f32, with i8 and f8: row n of the weight is b[n,:] times it */
+    struct sora_tensor bias;   /* [N] f32/f16/bf16, optional */
+    struct sora_tensor factor; /* [M,N] f32, optional: elementwise, after the activation */
+    struct sora_tensor gate;   /* [N] f32, optional: per column */
     struct sora_tensor residual; /* [M,N] f32, optional; may be the same view as out */
     struct sora_tensor out;      /* [M,N] f32 */
     enum sora_activation activation;
 };
 int sora_op_matmul(struct sora_stream *stream, const struct sora_matmul *params);
 
-/* Weights to int8 with a scale per row: scale[n] = max_k |in[n,k]| / 127, out = in / scale to
- * nearest even, so that an element is off by half a scale at most. in [N,K] f32/f16/bf16, K a
- * multiple of 8; out [N,K] i8; scale [N] f32. A row of zeros has scale 0. */
+/* Weights to int8 or fp8 with a scale per row: scale[n] = max_k |in[n,k]| / L, out = in / scale to
+ * nearest even. int8: L = 127, an element is off by half a scale at most. fp8: L = 448, it is off
+ * by 1/16 of itself at most, below scale / 64 by scale / 1024; neither -0 nor NaN is ever written,
+ * so the codes are valid in AMD's format of bias 8 (fnuz) too, where they mean half. in [N,K]
+ * f32/f16/bf16, K a multiple of 8; out [N,K] i8 or f8; scale [N] f32. A row of zeros has scale 0.
+ */
 int sora_op_quantize(struct sora_stream *stream, const struct sora_tensor *in,
                      const struct sora_tensor *out, const struct sora_tensor *scale);
 

@@ -46,19 +46,19 @@ static void matmul_case(struct sora_selftest_case *run, int variant)
 
 static const struct {
     int64_t m, n, k;
-} int8_shapes[] = {{1, 1, 8}, {5, 33, 40}, {129, 70, 384}, {66, 257, 1024}};
+} quantised_shapes[] = {{1, 1, 8}, {5, 33, 40}, {129, 70, 384}, {66, 257, 1024}};
 
-/* Weights quantised by the device, then a product with them. */
-static void int8_case(struct sora_selftest_case *run, int variant)
+/* Weights quantised by the device to `type`, then a product with them. */
+static void quantised_run(struct sora_selftest_case *run, int variant, enum sora_dtype type)
 {
-    const int64_t m = int8_shapes[variant].m, n = int8_shapes[variant].n;
-    const int64_t k = int8_shapes[variant].k;
+    const int64_t m = quantised_shapes[variant].m, n = quantised_shapes[variant].n;
+    const int64_t k = quantised_shapes[variant].k;
     struct sora_tensor weight =
         sora_selftest_random(run, sora_selftest_type(variant), SORA_SHAPE(n, k), 2, 1.0f);
     run->out = sora_selftest_tensor(run, F32, SORA_SHAPE(m, n));
     const struct sora_matmul p = {
         .a = sora_selftest_random(run, F32, SORA_SHAPE(m, k), 1, 1.0f),
-        .b = sora_selftest_tensor(run, SORA_DTYPE_I8, SORA_SHAPE(n, k)),
+        .b = sora_selftest_tensor(run, type, SORA_SHAPE(n, k)),
         .b_scale = sora_selftest_tensor(run, F32, SORA_SHAPE(n)),
         .bias = sora_selftest_random(run, F32, SORA_SHAPE(n), 3, 1.0f),
         .out = run->out,
@@ -68,6 +68,16 @@ static void int8_case(struct sora_selftest_case *run, int variant)
         sora_selftest_check(run, sora_op_quantize(run->stream, &weight, &p.b, &p.b_scale));
     if (!run->error)
         sora_selftest_check(run, sora_op_matmul(run->stream, &p));
+}
+
+static void int8_case(struct sora_selftest_case *run, int variant)
+{
+    quantised_run(run, variant, SORA_DTYPE_I8);
+}
+
+static void fp8_case(struct sora_selftest_case *run, int variant)
+{
+    quantised_run(run, variant, SORA_DTYPE_F8);
 }
 
 const struct sora_selftest_conv sora_selftest_convs[] = {
@@ -184,7 +194,8 @@ static void attention_case(struct sora_selftest_case *run, int variant)
  * either. */
 const struct sora_selftest_operation sora_selftest_products[] = {
     {"matmul", matmul_case, COUNT(matmul_shapes), 5e-6, 5e-6},
-    {"int8", int8_case, COUNT(int8_shapes), 1e-2, 1e-2},
+    {"int8", int8_case, COUNT(quantised_shapes), 1e-2, 1e-2},
+    {"fp8", fp8_case, COUNT(quantised_shapes) - 1, 1e-2, 1e-2},
     {"conv3d", conv_case, COUNT(sora_selftest_convs), 5e-6, 5e-6},
     {"attention", attention_case, COUNT(attention_shapes), 8e-3, 1e-5},
 };

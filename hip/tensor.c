@@ -16,6 +16,7 @@ size_t sora_dtype_size(enum sora_dtype dtype)
         return 2;
     case SORA_DTYPE_U8:
     case SORA_DTYPE_I8:
+    case SORA_DTYPE_F8:
         return 1;
     case SORA_DTYPE_NONE:
         break;
@@ -25,7 +26,7 @@ size_t sora_dtype_size(enum sora_dtype dtype)
 
 const char *sora_dtype_name(enum sora_dtype dtype)
 {
-    static const char *const names[] = {"none", "f32", "f16", "bf16", "i32", "u8", "i8"};
+    static const char *const names[] = {"none", "f32", "f16", "bf16", "i32", "u8", "i8", "f8"};
     return (size_t)dtype < sizeof(names) / sizeof(names[0]) ? names[dtype] : "unknown";
 }
 

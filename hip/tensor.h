@@ -20,7 +20,8 @@ enum sora_dtype {
     SORA_DTYPE_BF16, /* upper half of binary32 */
     SORA_DTYPE_I32,
     SORA_DTYPE_U8,
-    SORA_DTYPE_I8, /* quantised weights */
+    SORA_DTYPE_I8, /* quantised weights, and so are: */
+    SORA_DTYPE_F8, /* e4m3 of OCP: exponent bias 7, up to 448, no infinities */
 };
 
 struct sora_buffer; /* device memory, see device.h */

@@ -94,6 +94,7 @@ enum sora_weights_form {
     SORA_WEIGHTS_OPERAND,    /* f32 as the device's products round it: their bits stay the same */
     SORA_WEIGHTS_INT8,       /* rows of int8 with a scale each (sora_op_quantize), where the columns
                                 are a multiple of 8; else as OPERAND */
+    SORA_WEIGHTS_FP8,        /* the same of fp8 */
 };
 struct sora_weight_ask {
     const char *name;
@@ -103,7 +104,7 @@ struct sora_weight_ask {
 };
 struct sora_weight {
     struct sora_tensor tensor;
-    struct sora_tensor scale; /* [rows] f32 of int8; else absent */
+    struct sora_tensor scale; /* [rows] f32 of int8 and fp8; else absent */
 };
 
 /* The tensor with exactly this shape, as views. Errors: NOT_FOUND "missing tensor NAME, expected

@@ -12,7 +12,7 @@
 /* y = x weight^T + bias. */
 struct sora_linear {
     struct sora_tensor weight; /* [out,in] in the loader's form */
-    struct sora_tensor scale;  /* [out] of an int8 weight, or absent */
+    struct sora_tensor scale;  /* [out] of an int8 or fp8 weight, or absent */
     struct sora_tensor bias;   /* [out], or absent */
 };
 

@@ -48,7 +48,9 @@ static int derive(struct sora_transformer *transformer, struct sora_fault *fault
     transformer->patch_out_width = volume * c->out_channels;
     struct sora_device_caps caps;
     sora_device_caps(transformer->device, &caps);
-    transformer->form = caps.int8_weights ? SORA_WEIGHTS_INT8 : SORA_WEIGHTS_OPERAND;
+    transformer->form = caps.matrix_type == SORA_DTYPE_I8   ? SORA_WEIGHTS_INT8
+                        : caps.matrix_type == SORA_DTYPE_F8 ? SORA_WEIGHTS_FP8
+                                                            : SORA_WEIGHTS_OPERAND;
     if (c->head_size > caps.head_size_max)
         return sora_fault_set(fault, SORA_E_LIMIT,
                               "transformer: attention_head_dim is %d; this device takes up to %lld",

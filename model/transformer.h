@@ -40,7 +40,7 @@ sora_transformer_config(const struct sora_transformer *transformer);
 
 /* A device with memory of its own takes the weights when they are first needed, by a context or a
  * forward, or here. On a device that is to hold them so (struct sora_device_caps) the blocks'
- * matrices are int8 with a scale per row. Errors: MEMORY (nothing is held then), DEVICE. */
+ * matrices are int8 or fp8 with a scale per row. Errors: MEMORY (nothing is held then), DEVICE. */
 int sora_transformer_load(struct sora_transformer *transformer, struct sora_fault *fault);
 /* Gives weights and activations back until they are needed again; contexts stay. Work that was
  * queued must be done. */
@@ -86,9 +86,9 @@ size_t sora_transformer_activation_size(const struct sora_transformer *transform
 /* Bytes that the weights take on the transformer's own device, when that copies them. */
 uint64_t sora_transformer_weight_size(const struct sora_transformer *transformer);
 /* Bytes that the weights take on a device whose products have operands of `type`; F32 weights that
- * are stored in 16 bits take less. */
+ * are stored in 16 bits take less. `quantised`: the blocks' matrices in 8 bits. */
 uint64_t sora_transformer_config_weight_size(const struct sora_transformer_config *config,
-                                             enum sora_dtype type, bool int8);
+                                             enum sora_dtype type, bool quantised);
 
 /* The activations from the configuration alone, without opening the model. */
 size_t sora_transformer_config_activation_size(const struct sora_transformer_config *config,

@@ -70,15 +70,16 @@ size_t sora_transformer_config_activation_size(const struct sora_transformer_con
 }
 
 uint64_t sora_transformer_config_weight_size(const struct sora_transformer_config *config,
-                                             enum sora_dtype type, bool int8)
+                                             enum sora_dtype type, bool quantised)
 {
     uint64_t d = (uint64_t)config->heads * (uint64_t)config->head_size;
     uint64_t f = (uint64_t)config->ffn_width, layers = (uint64_t)config->layers;
     uint64_t volume = (uint64_t)config->patch_t * (uint64_t)config->patch_h;
     volume *= (uint64_t)config->patch_w;
     uint64_t each = type == SORA_DTYPE_F32 ? 4 : 2;
-    uint64_t matrices = (8 * d * d + 2 * d * f) * (int8 ? 1 : each);
-    uint64_t vectors = (27 * d + f + (int8 ? 9 * d + f : 0)) * sizeof(float); /* tables: twice */
+    uint64_t matrices = (8 * d * d + 2 * d * f) * (quantised ? 1 : each);
+    uint64_t vectors =
+        (27 * d + f + (quantised ? 9 * d + f : 0)) * sizeof(float); /* tables: twice */
     uint64_t patch = (uint64_t)config->in_channels * volume * d * sizeof(float);
     uint64_t edges = (uint64_t)config->out_channels * volume + 8 * d;
     edges = (edges + (uint64_t)config->freq_width + (uint64_t)config->text_width) * d * each;
@@ -92,7 +93,7 @@ uint64_t sora_transformer_weight_size(const struct sora_transformer *transformer
     struct sora_device_caps caps;
     sora_device_caps(transformer->device, &caps);
     uint64_t bytes = sora_transformer_config_weight_size(config, caps.product_type,
-                                                         transformer->form == SORA_WEIGHTS_INT8);
+                                                         caps.matrix_type != SORA_DTYPE_NONE);
     /* In f32 what is stored in 16 bits stays so; beside the weights there is the modulation. */
     uint64_t rows = 2 * ((uint64_t)config->layers * SORA_MODULATION_COUNT + 16);
     uint64_t stored = sora_checkpoint_size(transformer->checkpoint) +

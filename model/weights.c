@@ -169,11 +169,11 @@ static int held_realign(struct sora_weights *weights, const struct sora_checkpoi
 
 /* Another form of `stored`, made on the device. */
 static int held_convert(struct sora_weights *weights, const struct sora_tensor *stored,
-                        bool quantised, struct held *held)
+                        enum sora_dtype quantised, struct held *held)
 {
     struct sora_weight to;
     int rc = weights->stream ? SORA_OK : sora_stream_create(weights->device, &weights->stream);
-    held->dtype = quantised ? SORA_DTYPE_I8 : weights->product_type;
+    held->dtype = quantised ? quantised : weights->product_type;
     if (!rc)
         rc = sora_tensor_create(weights->device, held->dtype, stored->rank, stored->shape,
                                 &held->buffer, &to.tensor);
@@ -187,9 +187,14 @@ static int held_convert(struct sora_weights *weights, const struct sora_tensor *
     return rc ? rc : sora_stream_wait(weights->stream);
 }
 
-static bool wants_int8(const struct sora_weight_ask *ask)
+/* The type that a weight is quantised to, or NONE. */
+static enum sora_dtype quantised_type(const struct sora_weight_ask *ask)
 {
-    return ask->form == SORA_WEIGHTS_INT8 && ask->rank == 2 && ask->shape[1] % 8 == 0;
+    if (ask->rank != 2 || ask->shape[1] % 8 != 0)
+        return SORA_DTYPE_NONE;
+    return ask->form == SORA_WEIGHTS_INT8  ? SORA_DTYPE_I8
+           : ask->form == SORA_WEIGHTS_FP8 ? SORA_DTYPE_F8
+                                           : SORA_DTYPE_NONE;
 }
 
 /* The tensor where its file has it; present only for files in place that are aligned. */
@@ -207,7 +212,7 @@ static struct sora_tensor in_file(const struct sora_weights *weights,
 static int held_make(struct sora_weights *weights, const struct sora_checkpoint_entry *entry,
                      const struct sora_weight_ask *ask, struct held *held)
 {
-    bool quantised = wants_int8(ask);
+    enum sora_dtype quantised = quantised_type(ask);
     bool rounded = ask->form != SORA_WEIGHTS_STORED && entry->dtype == SORA_DTYPE_F32 &&
                    weights->product_type != SORA_DTYPE_F32;
     struct held stored = {0};
@@ -278,7 +283,7 @@ int sora_weights_take(struct sora_weights *weights, const struct sora_weight_ask
     if (rc)
         return rc;
     struct held *held = &weights->held[entry - sora_checkpoint_at(weights->checkpoint, 0)];
-    bool in_place = in_file(weights, entry).buffer && !wants_int8(ask);
+    bool in_place = in_file(weights, entry).buffer && !quantised_type(ask);
     if (!held->buffer && !weights->is_check && !in_place)
         rc = held_make(weights, entry, ask, held);
     if (rc)

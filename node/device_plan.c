@@ -81,6 +81,11 @@ static enum sora_dtype operand_type(enum sora_gpu_precision precision)
                                        : SORA_DTYPE_BF16;
 }
 
+static bool is_quantised(enum sora_gpu_precision precision)
+{
+    return precision == SORA_GPU_INT8 || precision == SORA_GPU_FP8;
+}
+
 int sora_device_plan_shard_make(const struct sora_device_plan_shard *shard,
                                 struct sora_device_plan *out_plan, struct sora_fault *fault)
 {
@@ -102,8 +107,7 @@ int sora_device_plan_shard_make(const struct sora_device_plan_shard *shard,
     struct sora_device_plan plan = {
         .latents = shard->latents,
         .window_latents = shard->window,
-        .transformer =
-            sora_transformer_config_weight_size(c, type, shard->precision == SORA_GPU_INT8),
+        .transformer = sora_transformer_config_weight_size(c, type, is_quantised(shard->precision)),
         .contexts = contexts_bytes(c),
         .latent_state = STATE_COPIES * sizeof(float) * (uint64_t)c->in_channels *
                         (uint64_t)shard->latents * (uint64_t)shard->height * (uint64_t)shard->width,

@@ -15,8 +15,8 @@
 
 static enum sora_gpu_precision precision_of(const struct sora_device_caps *caps)
 {
-    if (caps->int8_weights)
-        return SORA_GPU_INT8;
+    if (caps->matrix_type)
+        return caps->matrix_type == SORA_DTYPE_F8 ? SORA_GPU_FP8 : SORA_GPU_INT8;
     return caps->product_type == SORA_DTYPE_F32   ? SORA_GPU_F32
            : caps->product_type == SORA_DTYPE_F16 ? SORA_GPU_F16
                                                   : SORA_GPU_BF16;
@@ -99,7 +99,7 @@ int sora_serve_check_memory(struct sora_serve *serve, const struct sora_serve_sh
         "latents [%d,%d) of %dx%d need %.1f GB of memory, %.1f GB are free; %s may fit",
         asked->owned.first, asked->owned.end, asked->width, asked->height, (double)need / GB,
         (double)room / GB,
-        caps.host_memory || caps.int8_weights
+        caps.host_memory || caps.matrix_type
             ? "a shorter shard or a smaller video"
             : "a shorter shard, a smaller video or a worker with --precision int8");
 }
@@ -179,5 +179,5 @@ int sora_serve_memory_fault(const struct sora_serve *serve, enum sora_serve_phas
         "else uses it, give the worker more memory, or make a smaller video%s",
         names[phase], serve->work->asked.width, serve->work->asked.height, (double)need / GB,
         (double)room / GB, (double)caps.memory_total / GB,
-        caps.int8_weights ? "" : "; --precision int8 halves the weights");
+        caps.matrix_type ? "" : "; --precision int8 halves the weights");
 }

@@ -15,7 +15,7 @@ struct home_speed {
 struct home_device {
     char id[65], class_text[129];
     char int8_class_text[129]; /* that it may change to; "": none */
-    bool is_card, is_int8;     /* by kind and class */
+    bool is_card, is_int8;     /* by kind and class; fp8 too */
     uint64_t memory_total;
     int threads;
     int speed_count;

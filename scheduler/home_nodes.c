@@ -69,7 +69,8 @@ static void take_device(const Farm__Device *wire, struct home_device *out)
     home_cut_text(wire->device_class, out->class_text, sizeof(out->class_text));
     home_cut_text(wire->int8_class, out->int8_class_text, sizeof(out->int8_class_text));
     out->is_card = strcmp(wire->kind, "gpu") == 0;
-    out->is_int8 = out->is_card && strstr(out->class_text, "-int8-");
+    out->is_int8 = out->is_card && (strstr(out->class_text, "-int8-") != NULL ||
+                                    strstr(out->class_text, "-fp8-") != NULL);
     out->memory_total = wire->memory_total < BYTES_MAX ? wire->memory_total : BYTES_MAX;
     out->threads = (int)(wire->threads < 1024 ? wire->threads : 1024);
     out->speed_count = 0;

@@ -1,5 +1,5 @@
-/* Conversions of f16 and bf16 in integer arithmetic: exact one way, to nearest even the other.
- * Pure functions, any thread. */
+/* Conversions of f16, bf16 and e4m3 in integer arithmetic: exact one way, to nearest even the
+ * other. Pure functions, any thread. */
 #ifndef SORA_HIP_CPU_HALF_H
 #define SORA_HIP_CPU_HALF_H
 
@@ -62,6 +62,30 @@ static inline uint16_t sora_f16_from_f32(float value)
     }
     uint32_t odd = (magnitude >> 13) & 1u;
     return (uint16_t)(sign | ((magnitude - (112u << 23) + 0xfffu + odd) >> 13));
+}
+
+/* Of the codes 0x7f and 0xff, which are NaN, it makes 480. */
+static inline float sora_f32_from_f8(uint8_t code)
+{
+    uint32_t sign = (uint32_t)(code & 0x80u) << 24, magnitude = code & 0x7fu;
+    if (magnitude < 8u) /* zero and subnormal: a multiple of 2^-9 */
+        return sora_f32_from_bits(sign | sora_f32_bits((float)magnitude * 0x1p-9f));
+    return sora_f32_from_bits(sign | ((magnitude << 20) + (120u << 23)));
+}
+
+/* What is above 448 becomes 448, what rounds to zero +0: the codes of NaN and -0 never occur. */
+static inline uint8_t sora_f8_from_f32(float value)
+{
+    uint32_t bits = sora_f32_bits(value), magnitude = bits & 0x7fffffffu, code;
+    if (magnitude >= 0x43e00000u) { /* 448 */
+        code = 0x7eu;
+    } else if (magnitude < 0x3c800000u) { /* below 2^-6: let the adder round to multiples of 2^-9 */
+        code = sora_f32_bits(sora_f32_from_bits(magnitude) + 0x1p14f) - 0x46800000u;
+    } else {
+        uint32_t odd = (magnitude >> 20) & 1u;
+        code = (magnitude - (120u << 23) + 0x7ffffu + odd) >> 20;
+    }
+    return (uint8_t)(code ? code | (bits >> 24 & 0x80u) : 0);
 }
 
 /* Element `index` of an f32, f16 or bf16 array. */

@@ -1,7 +1,7 @@
 /*
  * Matrix product, plain: one dot product per output element, f32, in 16 partial sums that are added
- * in pairs at the end. The epilogue applies in the order of device.h. Weights of int8 are products
- * of this path alone: a CPU has no need of them, cards are compared with it.
+ * in pairs at the end. The epilogue applies in the order of device.h. Weights of int8 and
+ * fp8 are products of this path alone: a CPU has no need of them, cards are compared with it.
  */
 #include "hip/cpu/half.h"
 #include "hip/cpu/internal.h"
@@ -76,10 +76,12 @@ static void column_task(void *context, int64_t j, int worker)
 {
     const struct matmul_view *view = context;
     float *row = sora_cpu_thread_scratch(view->device, worker);
-    for (int64_t k = 0; k < view->k && view->b_scale; k++)
-        row[k] = ((const signed char *)view->b)[j * view->k + k];
-    for (int64_t k = 0; k < view->k && !view->b_scale; k++)
-        row[k] = sora_float_load(view->b, view->b_type, j * view->k + k);
+    for (int64_t k = 0; k < view->k; k++) {
+        int64_t at = j * view->k + k;
+        row[k] = view->b_type == SORA_DTYPE_I8   ? ((const signed char *)view->b)[at]
+                 : view->b_type == SORA_DTYPE_F8 ? sora_f32_from_f8(((const uint8_t *)view->b)[at])
+                                                 : sora_float_load(view->b, view->b_type, at);
+    }
     for (int64_t i = 0; i < view->m; i++)
         view->out[i * view->n + j] = epilogue(view, i, j, dot(view->a + i * view->k, row, view->k));
 }
@@ -107,13 +109,14 @@ int sora_plain_matmul(struct sora_stream *stream, const struct sora_matmul *para
     return sora_cpu_run(device, (size_t)view.k * sizeof(float), view.n, column_task, &view);
 }
 
-/* ---- weights to int8 ---- */
+/* ---- weights to int8 and fp8 ---- */
 
 struct quantize_view {
     const void *in;
     enum sora_dtype in_type;
+    enum sora_dtype out_type;
     int64_t columns;
-    signed char *out;
+    uint8_t *out;
     float *scale;
 };
 
@@ -125,11 +128,13 @@ static void row_task(void *context, int64_t row, int worker)
     float greatest = 0.0f;
     for (int64_t i = 0; i < view->columns; i++)
         greatest = fmaxf(greatest, fabsf(sora_float_load(view->in, view->in_type, first + i)));
-    float scale = greatest / 127.0f;
+    bool f8 = view->out_type == SORA_DTYPE_F8;
+    float scale = greatest / (f8 ? 448.0f : 127.0f);
     for (int64_t i = 0; i < view->columns; i++) {
         float x = sora_float_load(view->in, view->in_type, first + i);
-        float q = scale > 0.0f ? nearbyintf(x / scale) : 0.0f;
-        view->out[first + i] = (signed char)fminf(fmaxf(q, -127.0f), 127.0f);
+        float q = scale > 0.0f ? x / scale : 0.0f;
+        int whole = (int)fminf(fmaxf(nearbyintf(q), -127.0f), 127.0f);
+        view->out[first + i] = f8 ? sora_f8_from_f32(q) : (uint8_t)whole;
     }
     view->scale[row] = scale;
 }
@@ -140,6 +145,7 @@ int sora_plain_quantize(struct sora_stream *stream, const struct sora_tensor *in
     struct quantize_view view = {
         .in = sora_cpu_data(in),
         .in_type = in->dtype,
+        .out_type = out->dtype,
         .columns = in->shape[1],
         .out = sora_cpu_data(out),
         .scale = sora_cpu_data(scale),

@@ -115,7 +115,7 @@ static int buffer_import(struct sora_device *base, const void *data, size_t size
 
 const char *sora_gpu_precision_name(enum sora_gpu_precision precision)
 {
-    static const char *const names[] = {"bf16", "f16", "f32", "int8"};
+    static const char *const names[] = {"bf16", "f16", "f32", "int8", "fp8"};
     return (unsigned)precision < sizeof(names) / sizeof(names[0]) ? names[precision] : NULL;
 }
 
@@ -149,7 +149,9 @@ static void device_caps(const struct sora_device *base, struct sora_device_caps 
     out_caps->product_type = device->target.kind == GPU_SIMT
                                  ? SORA_DTYPE_F32
                                  : sora_gpu_product_type(device, SORA_DTYPE_F32);
-    out_caps->int8_weights = device->precision == SORA_GPU_INT8;
+    out_caps->matrix_type = device->precision == SORA_GPU_INT8  ? SORA_DTYPE_I8
+                            : device->precision == SORA_GPU_FP8 ? SORA_DTYPE_F8
+                                                                : SORA_DTYPE_NONE;
     snprintf(out_caps->name, sizeof(out_caps->name), "%.63s", device->card.name);
     write_class(device, device->precision, out_caps->device_class);
     write_class(device, SORA_GPU_INT8, out_caps->int8_class);
@@ -241,6 +243,24 @@ static int pool_make(struct sora_gpu_device *device, struct sora_fault *fault)
     return 0;
 }
 
+/* What the kernels can do for the card's architecture. */
+static int target_find(struct sora_gpu_device *device, struct sora_fault *fault)
+{
+    const struct sora_gpu_card *card = &device->card;
+    if (sora_kernel_target_find(card->arch, &device->target))
+        return sora_fault_set(fault, SORA_E_UNSUPPORTED,
+                              "%s: there are no kernels for %s; NVIDIA cards from sm_80 and AMD "
+                              "cards from gfx900 on are supported",
+                              card->name, card->arch);
+    if (device->precision == SORA_GPU_FP8 && device->target.fp8 == SORA_GPU_FP8_NONE)
+        return sora_fault_set(fault, SORA_E_UNSUPPORTED,
+                              "%s: %s has no fp8, which NVIDIA cards from sm_89 on and gfx942, "
+                              "gfx950 and gfx12 of AMD have; --precision int8 takes as little "
+                              "memory",
+                              card->name, card->arch);
+    return 0;
+}
+
 /* In the order of what needs what; device_destroy takes a device that stopped anywhere. */
 static int device_start(struct sora_gpu_device *device, const struct sora_gpu_params *params,
                         struct sora_fault *fault)
@@ -260,11 +280,8 @@ static int device_start(struct sora_gpu_device *device, const struct sora_gpu_pa
         .card = &device->card,
         .cache_folder = params->cache_folder,
     };
-    if (!error && sora_kernel_target_find(device->card.arch, &device->target))
-        error = sora_fault_set(fault, SORA_E_UNSUPPORTED,
-                               "%s: there are no kernels for %s; NVIDIA cards from sm_80 and AMD "
-                               "cards from gfx900 on are supported",
-                               device->card.name, device->card.arch);
+    if (!error)
+        error = target_find(device, fault);
     if (!error)
         error = sora_gpu_module_create(&module, &device->module, fault);
     if (!error) {
@@ -283,9 +300,9 @@ static int device_start(struct sora_gpu_device *device, const struct sora_gpu_pa
 int sora_gpu_device_create(const struct sora_gpu_params *params, struct sora_device **out_device,
                            struct sora_fault *fault)
 {
-    if ((unsigned)params->precision > SORA_GPU_INT8)
+    if ((unsigned)params->precision > SORA_GPU_FP8)
         return sora_fault_set(fault, SORA_E_INVALID, "precision %d is outside 0..%d",
-                              (int)params->precision, SORA_GPU_INT8);
+                              (int)params->precision, SORA_GPU_FP8);
     struct sora_gpu_device *device = calloc(1, sizeof(*device));
     if (!device)
         return sora_fault_set(fault, SORA_E_MEMORY, "no memory for a GPU device");

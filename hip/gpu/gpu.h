@@ -22,12 +22,13 @@ enum sora_gpu_precision {
     SORA_GPU_F16,
     SORA_GPU_F32,
     SORA_GPU_INT8, /* as BF16, and models keep their large matrices as int8 */
+    SORA_GPU_FP8,  /* the same as fp8, on cards whose units have it */
 };
 
 /* Their names in this order, as a CHOICE row of base/settings.h has them. */
-#define SORA_GPU_PRECISION_CHOICES "bf16|f16|f32|int8"
+#define SORA_GPU_PRECISION_CHOICES "bf16|f16|f32|int8|fp8"
 
-/* "bf16", "f16", "f32", "int8"; NULL for another value. */
+/* "bf16", "f16", "f32", "int8", "fp8"; NULL for another value. */
 const char *sora_gpu_precision_name(enum sora_gpu_precision precision);
 
 struct sora_gpu_params {
@@ -40,7 +41,7 @@ struct sora_gpu_params {
 };
 
 /* Returns an owned device. Errors: NOT_FOUND (no driver, no such card), UNSUPPORTED (no code for
- * its architecture), MEMORY, DEVICE, each with a sentence. */
+ * its architecture, or no fp8), MEMORY, DEVICE, each with a sentence. */
 int sora_gpu_device_create(const struct sora_gpu_params *params, struct sora_device **out_device,
                            struct sora_fault *fault);
 

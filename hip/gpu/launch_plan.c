@@ -24,27 +24,29 @@ static const struct {
     const char *prefix;
     struct sora_kernel_target target;
 } targets[] = {
-    {"emulated-nvidia", {GPU_NVIDIA, 32}},
-    {"emulated-cdna", {GPU_CDNA, 64}},
-    {"emulated-rdna3", {GPU_RDNA3, 32}},
-    {"emulated-rdna4", {GPU_RDNA4, 32}},
-    {"emulated-simt32", {GPU_SIMT, 32}},
-    {"emulated-simt64", {GPU_SIMT, 64}},
-    {"gfx90a", {GPU_CDNA, 64}},
-    {"gfx942", {GPU_CDNA, 64}},
-    {"gfx950", {GPU_CDNA, 64}},
-    {"gfx9", {GPU_SIMT, 64}},
-    {"gfx10", {GPU_SIMT, 32}},
-    {"gfx11", {GPU_RDNA3, 32}},
-    {"gfx12", {GPU_RDNA4, 32}},
+    {"emulated-nvidia", {GPU_NVIDIA, 32, SORA_GPU_FP8_OCP}}, /* as sm_89 */
+    {"emulated-cdna", {GPU_CDNA, 64, SORA_GPU_FP8_FNUZ}},    /* as gfx942 */
+    {"emulated-rdna3", {GPU_RDNA3, 32, SORA_GPU_FP8_NONE}},
+    {"emulated-rdna4", {GPU_RDNA4, 32, SORA_GPU_FP8_OCP}},
+    {"emulated-simt32", {GPU_SIMT, 32, SORA_GPU_FP8_NONE}},
+    {"emulated-simt64", {GPU_SIMT, 64, SORA_GPU_FP8_NONE}},
+    {"gfx90a", {GPU_CDNA, 64, SORA_GPU_FP8_NONE}},
+    {"gfx942", {GPU_CDNA, 64, SORA_GPU_FP8_FNUZ}},
+    {"gfx950", {GPU_CDNA, 64, SORA_GPU_FP8_OCP}},
+    {"gfx9", {GPU_SIMT, 64, SORA_GPU_FP8_NONE}},
+    {"gfx10", {GPU_SIMT, 32, SORA_GPU_FP8_NONE}},
+    {"gfx11", {GPU_RDNA3, 32, SORA_GPU_FP8_NONE}},
+    {"gfx12", {GPU_RDNA4, 32, SORA_GPU_FP8_OCP}},
 };
 
 int sora_kernel_target_find(const char *arch, struct sora_kernel_target *out_target)
 {
     if (strncmp(arch, "sm_", 3) == 0) {
-        if (strtol(arch + 3, NULL, 10) < 80)
+        long version = strtol(arch + 3, NULL, 10);
+        if (version < 80)
             return SORA_E_UNSUPPORTED;
-        *out_target = (struct sora_kernel_target){GPU_NVIDIA, 32};
+        *out_target = (struct sora_kernel_target){
+            GPU_NVIDIA, 32, version >= 89 ? SORA_GPU_FP8_OCP : SORA_GPU_FP8_NONE};
         return 0;
     }
     for (size_t i = 0; i < sizeof(targets) / sizeof(targets[0]); i++) {
@@ -119,26 +121,29 @@ int sora_plan_gemm(const struct sora_kernel_target *target, enum sora_dtype prec
         {SORA_KERNEL_gemm_bf16, SORA_KERNEL_gemm_f16},
         {SORA_KERNEL_gemm_wide_bf16, SORA_KERNEL_gemm_wide_f16},
         {SORA_KERNEL_gemm_int8_bf16, SORA_KERNEL_gemm_int8_f16},
+        {SORA_KERNEL_gemm_fp8_bf16, SORA_KERNEL_COUNT},
         {SORA_KERNEL_gemm_half_bf16, SORA_KERNEL_gemm_half_f16},
     };
-    static const int64_t sizes[] = {2, 4, 1};
+    static const int64_t sizes[] = {2, 4, 1, 1};
+    bool codes = weight == SORA_PLAN_WEIGHT_INT8 || weight == SORA_PLAN_WEIGHT_FP8;
     if (precision == SORA_DTYPE_F32) {
         if (a_half)
             return SORA_E_UNSUPPORTED;
-        if ((args->b_type == KERNEL_I8) != (args->b_scale != NULL))
+        if ((args->b_type == KERNEL_I8 || args->b_type == KERNEL_F8) != (args->b_scale != NULL))
             return SORA_E_INVALID;
         product_flags(args, false, args->b_type == KERNEL_F32 ? 4 : 2);
         return product_fill(target, SORA_KERNEL_gemm_f32, true, args, sizeof(*args), out_plan);
     }
     if ((precision != SORA_DTYPE_BF16 && precision != SORA_DTYPE_F16) ||
-        (a_half && weight != SORA_PLAN_WEIGHT_HALF))
+        (a_half && weight != SORA_PLAN_WEIGHT_HALF) ||
+        (precision == SORA_DTYPE_F16 && weight == SORA_PLAN_WEIGHT_FP8))
         return SORA_E_UNSUPPORTED;
-    if (weight == SORA_PLAN_WEIGHT_INT8 && (!args->b_scale || args->b_stride % 8 != 0))
+    if (codes && (!args->b_scale || args->b_stride % 8 != 0))
         return SORA_E_INVALID;
     product_flags(args, a_half, sizes[weight]);
     if (a_half && (!args->a_vector || !args->b_vector))
         return SORA_E_INVALID;
-    return product_fill(target, kernels[a_half ? 3 : weight][precision == SORA_DTYPE_F16], false,
+    return product_fill(target, kernels[a_half ? 4 : weight][precision == SORA_DTYPE_F16], false,
                         args, sizeof(*args), out_plan);
 }
 

@@ -28,10 +28,18 @@ enum sora_kernel {
 /* The kernel's name in device images. */
 const char *sora_kernel_name(enum sora_kernel kernel);
 
+/* How the units of an architecture read e4m3; the kernels' own products need none of it. */
+enum sora_gpu_fp8 {
+    SORA_GPU_FP8_NONE = 0, /* not at all */
+    SORA_GPU_FP8_OCP,      /* as SORA_DTYPE_F8 says */
+    SORA_GPU_FP8_FNUZ,     /* bias 8: a code means half; 0x80 is NaN */
+};
+
 /* What the kernels run on. */
 struct sora_kernel_target {
     int kind; /* GPU_NVIDIA.. of hip/kernels/kinds.h */
     int wave; /* 32 or 64 */
+    enum sora_gpu_fp8 fp8;
 };
 
 /* The target of an image's architecture: "sm_80" and later, "gfx90a", "emulated-cdna". Cut at ':'.
@@ -50,6 +58,7 @@ enum sora_plan_weight {
     SORA_PLAN_WEIGHT_HALF, /* 16-bit, of the type that is computed in */
     SORA_PLAN_WEIGHT_F32,  /* rounded on the way */
     SORA_PLAN_WEIGHT_INT8, /* with a scale per row, from quantize_rows */
+    SORA_PLAN_WEIGHT_FP8,  /* the same; BF16 and F32 only */
 };
 
 /* A product computed in `precision`: F32 (a is f32, b of args->b_type, `weight` ignored), BF16 or

@@ -2,9 +2,9 @@
  * Products, attention and convolutions on the card.
  *
  * A weight of 16 bits is multiplied as what it is, activations being rounded to its type; one of 32
- * bits takes the device's precision, and so do activations with weights of int8. With precision F32
- * nothing is rounded. Large products round their activations once, in scratch, instead of in every
- * column of tiles: the bits are the same.
+ * bits takes the device's precision, and so do activations with weights of int8; with fp8 they are
+ * bf16, which holds all of its values. With precision F32 nothing is rounded. Large products round
+ * their activations once, in scratch, instead of in every column of tiles: the bits are the same.
  */
 #include "hip/gpu/internal.h"
 
@@ -25,7 +25,8 @@ enum sora_dtype sora_gpu_product_type(const struct sora_gpu_device *device, enum
         return SORA_DTYPE_F32;
     if (dtype == SORA_DTYPE_F16 || dtype == SORA_DTYPE_BF16)
         return dtype;
-    return device->precision == SORA_GPU_F16 ? SORA_DTYPE_F16 : SORA_DTYPE_BF16;
+    return device->precision == SORA_GPU_F16 && dtype != SORA_DTYPE_F8 ? SORA_DTYPE_F16
+                                                                       : SORA_DTYPE_BF16;
 }
 
 /* ---- matmul ---- */
@@ -60,6 +61,7 @@ static enum sora_plan_weight weight_kind(enum sora_dtype dtype)
 {
     return dtype == SORA_DTYPE_F32  ? SORA_PLAN_WEIGHT_F32
            : dtype == SORA_DTYPE_I8 ? SORA_PLAN_WEIGHT_INT8
+           : dtype == SORA_DTYPE_F8 ? SORA_PLAN_WEIGHT_FP8
                                     : SORA_PLAN_WEIGHT_HALF;
 }
 
@@ -116,6 +118,7 @@ int sora_gpu_quantize(struct sora_stream *stream, const struct sora_tensor *in,
         .columns = (int)in->shape[1],
         .out_stride = (int)in->shape[1],
         .in_type = (int)in->dtype,
+        .out_type = (int)out->dtype,
     };
     if (!fits_int(in->shape[0], in->shape[1], 0))
         return SORA_E_UNSUPPORTED;

@@ -22,7 +22,8 @@
 #define KERNEL_F32 1
 #define KERNEL_F16 2
 #define KERNEL_BF16 3
-#define KERNEL_I8 6 /* gemm_f32 only: weights with b_scale */
+#define KERNEL_I8 6 /* weights with b_scale: of gemm_f32, and from quantize_rows */
+#define KERNEL_F8 7
 
 /* Activations: SORA_ACTIVATION_* of hip/device.h. */
 #define KERNEL_NONE 0
@@ -36,7 +37,7 @@
 struct gemm_args {
     const void *a;         /* [m][a_stride] */
     const void *b;         /* [n][b_stride] */
-    const float *b_scale;  /* [n]: int8 weights only, else NULL */
+    const float *b_scale;  /* [n]: int8 and fp8 weights only, else NULL */
     const void *bias;      /* [n] of bias_type, optional */
     const float *factor;   /* [m][n], optional */
     const float *gate;     /* [n], optional */
@@ -228,15 +229,17 @@ struct pack_conv_args {
 };
 KERNEL_ARGS_SIZE(pack_conv_args, 48);
 
-/* Quantised weights: scale[row] = max |in[row,:]| / 127, out = round(in / scale) to nearest even.
- */
+/* Quantised rows: scale[row] = max |in[row,:]| / 127 (int8) or 448 (fp8), out = in / scale rounded
+ * to nearest even, and never the codes 0x80, 0x7f and 0xff of fp8. */
 struct quantize_args {
-    const void *in;   /* [rows][columns] of in_type */
-    signed char *out; /* [rows][out_stride], zeros from `columns` on */
-    float *scale;     /* [rows] */
-    int rows, columns, out_stride;
-    int in_type;
+    const void *in; /* [rows][columns] of in_type */
+    void *out;      /* [rows][out_stride] of out_type, 4-byte aligned, zeros from `columns` on */
+    float *scale;   /* [rows] */
+    int rows, columns;
+    int out_stride;        /* a multiple of 8 */
+    int in_type, out_type; /* KERNEL_*; KERNEL_I8 or KERNEL_F8 */
+    int reserved;          /* 0 */
 };
-KERNEL_ARGS_SIZE(quantize_args, 40);
+KERNEL_ARGS_SIZE(quantize_args, 48);
 
 #endif

@@ -150,25 +150,52 @@ GPU_FN void pack_conv_run(const struct pack_conv_args *p)
     }
 }
 
-/* One wave per row. */
+/* A value of at most 448 and some rounding as fp8, to nearest even. Below 2^-6 codes are multiples
+ * of 2^-9; above, the upper bits of the f32 with the exponent's bias of 127 moved to 7. */
+GPU_FN u32 quantize_f8(float x)
+{
+    u32 bits = gpu_bits_of(x) & 0x7fffffffu, sign = gpu_bits_of(x) >> 24 & 0x80u;
+    u32 small = (u32)(int)gpu_round_even(gpu_from_bits(bits) * 512.0f);
+    u32 code = ((bits + 0x7ffffu + (bits >> 20 & 1u)) >> 20) - (120u << 3);
+    code = bits < 0x3c800000u ? small : code > 0x7eu ? 0x7eu : code;
+    return code == 0 ? 0 : code | sign;
+}
+
+GPU_FN u32 quantize_i8(float x)
+{
+    float q = gpu_round_even(x);
+    q = q > 127.0f ? 127.0f : q < -127.0f ? -127.0f : q;
+    return (u32)(int)q & 0xffu;
+}
+
+/* One wave per row, four elements a lane. */
 GPU_FN void quantize_rows_run(const struct quantize_args *p)
 {
     i64 row = (i64)GPU_BLOCK_X * (KERNEL_THREADS / GPU_WAVE) + GPU_WAVE_INDEX;
     if (row >= p->rows) /* a whole wave */
         return;
     float greatest = 0.0f;
-    for (int c = GPU_LANE; c < p->columns; c += GPU_WAVE) {
-        float x = typed_load(p->in, p->in_type, row * p->columns + c);
-        greatest = gpu_max(greatest, x < 0.0f ? -x : x);
+    for (int c = GPU_LANE * 4; c < p->columns; c += GPU_WAVE * 4) {
+        GPU_UNROLL
+        for (int i = 0; i < 4; i++) {
+            float x =
+                c + i < p->columns ? typed_load(p->in, p->in_type, row * p->columns + c + i) : 0.0f;
+            greatest = gpu_max(greatest, x < 0.0f ? -x : x);
+        }
     }
     for (int mask = GPU_WAVE / 2; mask > 0; mask /= 2)
         greatest = gpu_max(greatest, gpu_shuffle_xor_f32(greatest, mask));
-    float scale = greatest / 127.0f;
-    for (int c = GPU_LANE; c < p->out_stride; c += GPU_WAVE) {
-        float x = c < p->columns ? typed_load(p->in, p->in_type, row * p->columns + c) : 0.0f;
-        float q = scale > 0.0f ? gpu_round_even(x / scale) : 0.0f;
-        q = q > 127.0f ? 127.0f : q < -127.0f ? -127.0f : q;
-        p->out[row * p->out_stride + c] = (signed char)(int)q;
+    float scale = greatest / (p->out_type == KERNEL_F8 ? 448.0f : 127.0f);
+    for (int c = GPU_LANE * 4; c < p->out_stride; c += GPU_WAVE * 4) {
+        u32 codes = 0;
+        GPU_UNROLL
+        for (int i = 0; i < 4; i++) {
+            float x =
+                c + i < p->columns ? typed_load(p->in, p->in_type, row * p->columns + c + i) : 0.0f;
+            float q = scale > 0.0f ? x / scale : 0.0f;
+            codes |= (p->out_type == KERNEL_F8 ? quantize_f8(q) : quantize_i8(q)) << (8 * i);
+        }
+        ((u32 *)p->out)[(row * p->out_stride + c) / 4] = codes;
     }
     if (GPU_LANE == 0)
         p->scale[row] = scale;

@@ -5,8 +5,8 @@
  * while one is multiplied, the next step's elements are on their way into registers or, as an
  * asynchronous copy, into the other. One barrier a step. Waves share the tile as two rows of waves.
  *
- * Operands come as 16-bit elements or are rounded on the way (f32, int8, the pixels of a
- * convolution): `a_source` and `b_source` are constants, so each kernel has its own code.
+ * Operands come as 16-bit elements or are rounded on the way (f32, int8, fp8, the pixels of
+ * a convolution): `a_source` and `b_source` are constants, so each kernel has its own code.
  */
 #ifndef SORA_HIP_KERNELS_GEMM_H
 #define SORA_HIP_KERNELS_GEMM_H
@@ -87,7 +87,7 @@ GPU_FN void gemm_begin_b(struct tile_stage *stage, const struct gemm_args *p, in
     else if (source == TILE_F32)
         tile_load_f32(stage, (const float *)p->b + at, count, vector);
     else
-        tile_load_int8(stage, (const signed char *)p->b + at, count);
+        tile_load_codes(stage, (const unsigned char *)p->b + at, count);
 }
 
 GPU_FN void gemm_end(const struct tile_stage *stage, u16 *to, int vector, int element, int source)
@@ -96,6 +96,8 @@ GPU_FN void gemm_end(const struct tile_stage *stage, u16 *to, int vector, int el
         tile_end_half(stage, to, vector);
     else if (source == TILE_INT8)
         tile_store_int8(stage, to, element);
+    else if (source == TILE_FP8)
+        tile_store_fp8(stage, to);
     else
         tile_store_f32(stage, to, element);
 }

@@ -11,7 +11,7 @@
 #include "hip/kernels/conv_source.h"
 #include "hip/kernels/epilogue.h"
 
-#define GEMM_TYPED 4 /* source of b: b_type says at run time */
+#define GEMM_TYPED 5 /* source of b: b_type says at run time */
 
 struct gemm_f32_group {
     float values[4];
@@ -70,6 +70,9 @@ GPU_FN void gemm_f32_load_b(struct gemm_f32_group *group, const struct gemm_args
         group->values[i] = 0.0f;
         if (i < count && (source == TILE_INT8 || (source == GEMM_TYPED && p->b_type == KERNEL_I8)))
             group->values[i] = (float)((const signed char *)p->b)[at + i];
+        else if (i < count &&
+                 (source == TILE_FP8 || (source == GEMM_TYPED && p->b_type == KERNEL_F8)))
+            group->values[i] = tile_f32_from_f8(((const unsigned char *)p->b)[at + i]);
         else if (i < count && source == GEMM_TYPED)
             group->values[i] = typed_load(p->b, p->b_type, at + i);
         else if (i < count)

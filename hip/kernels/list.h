@@ -14,6 +14,7 @@
     X(gemm_wide_f16)                                                                               \
     X(gemm_int8_bf16)                                                                              \
     X(gemm_int8_f16)                                                                               \
+    X(gemm_fp8_bf16)                                                                               \
     X(gemm_f32)                                                                                    \
     X(epilogue)                                                                                    \
     X(conv_bf16)                                                                                   \

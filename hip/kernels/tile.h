@@ -13,7 +13,8 @@
 #define TILE_HALF 0 /* 16-bit elements of the kernel's type */
 #define TILE_F32 1
 #define TILE_INT8 2
-#define TILE_CONV 3 /* f32 pixels under a convolution's window */
+#define TILE_FP8 3
+#define TILE_CONV 4 /* f32 pixels under a convolution's window */
 
 /* Eight elements as they were loaded: `low` alone for 16 and 8 bits. */
 struct tile_stage {
@@ -80,8 +81,10 @@ GPU_FN void tile_load_wide(struct tile_stage *stage, const u16 *from, int count,
     stage->high = gpu_u128(words[4], words[5], words[6], words[7]);
 }
 
-/* Rows of int8 have a stride that is a multiple of 8 (quantize_rows), with zeros at the end. */
-GPU_FN void tile_load_int8(struct tile_stage *stage, const signed char *from, int count)
+/* Rows of int8 and fp8 have a stride that is a multiple of 8 (quantize_rows), with zeros at the
+ * end.
+ */
+GPU_FN void tile_load_codes(struct tile_stage *stage, const unsigned char *from, int count)
 {
     tile_clear(stage);
     if (count > 0)
@@ -109,6 +112,26 @@ GPU_FN void tile_store_int8(const struct tile_stage *stage, u16 *to, int element
     for (int i = 0; i < 4; i++) {
         u32 pair = gpu_word(stage->low, i / 2) >> (16 * (i & 1));
         words[i] = gpu_pack((float)(signed char)pair, (float)(signed char)(pair >> 8), element);
+    }
+    *(u128 *)to = gpu_u128(words[0], words[1], words[2], words[3]);
+}
+
+/* e4m3 as f32: its bits at the upper end of those of f32, and a bias of 7 for one of 127. */
+GPU_FN float tile_f32_from_f8(u32 code)
+{
+    const u32 two_to_120 = (120u + 127u) << 23;
+    return gpu_from_bits((code & 0x80u) << 24 | (code & 0x7fu) << 20) * gpu_from_bits(two_to_120);
+}
+
+/* They are exact in bf16, so cutting the lower half of the f32 off rounds nothing. */
+GPU_FN void tile_store_fp8(const struct tile_stage *stage, u16 *to)
+{
+    u32 words[4];
+    GPU_UNROLL
+    for (int i = 0; i < 4; i++) {
+        u32 pair = gpu_word(stage->low, i / 2) >> (16 * (i & 1));
+        words[i] = gpu_bits_of(tile_f32_from_f8(pair)) >> 16 |
+                   (gpu_bits_of(tile_f32_from_f8(pair >> 8)) & 0xffff0000u);
     }
     *(u128 *)to = gpu_u128(words[0], words[1], words[2], words[3]);
 }

@@ -27,7 +27,7 @@ UNITS = [
 ]
 PRODUCTS = re.compile(r"(gemm|conv|attention)_.*(bf16|f16)")
 # Kernels that are to leave room for a second block beside them, and the registers that this allows.
-TWICE = re.compile(r"(gemm_(half_|int8_)?|conv_)(bf16|f16)$")
+TWICE = re.compile(r"(gemm_(half_|int8_|fp8_)?|conv_)(bf16|f16)$")
 TWICE_REGISTERS_MAX = 128
 ASSEMBLED = ("sm_80", "sm_90", "sm_100")
 
@@ -128,7 +128,7 @@ def check_ptx(path, names, unit):
             fail(path.stem, f"{name}: no .minnctapersm 2")
         if PRODUCTS.search(name):
             wanted = [unit, "ldmatrix.sync"]
-            if "f32" not in name and "int8" not in name and not name.startswith("gemm_wide"):
+            if not re.search("f32|int8|fp8|gemm_wide", name):
                 wanted.append("cp.async.cg.shared.global")
             for instruction in wanted:
                 if instruction not in body:

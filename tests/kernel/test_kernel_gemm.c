@@ -4,13 +4,14 @@
  *
  * Operands hold values that the element type represents, so what differs is the order of f32 sums:
  * the limit is 1e-5 of the greatest result. Operands that must be rounded have a limit of their
- * own, and so do weights quantised to int8.
+ * own, and so do weights quantised to int8 and fp8.
  */
 #include "tests/kernel/kernel_fixture.h"
 
 #define TOLERANCE 1e-5
 #define TOLERANCE_ROUNDED_BF16 1e-2 /* two operands with 8 bits each, k up to 136 */
 #define TOLERANCE_INT8 2e-2
+#define TOLERANCE_FP8 5e-2 /* 4 bits of each weight */
 
 static const struct {
     int64_t m, n, k;
@@ -188,11 +189,22 @@ static void exact_run(struct kernel_fixture *fix, int variant)
                     &params, TOLERANCE);
 }
 
-/* Quantises the weights by the kernel, then compares twice: with the product of the quantised
- * values (closely), and with that of the weights as they were (the error of quantisation). */
-static void int8_run(struct kernel_fixture *fix, int variant)
+/* e4m3 as its definition has it. */
+static float f8_value(uint8_t code)
 {
-    enum sora_dtype type = half_type(variant);
+    int exponent = code >> 3 & 15, mantissa = code & 7;
+    float value =
+        exponent ? ldexpf((float)(8 + mantissa), exponent - 10) : ldexpf((float)mantissa, -9);
+    return code & 0x80 ? -value : value;
+}
+
+/* Quantises the weights by the kernel to `to`, then compares twice: with the product of the
+ * quantised values (closely), and with that of the weights as they were (the error of
+ * quantisation). */
+static void quantised_run(struct kernel_fixture *fix, int variant, enum sora_dtype type,
+                          enum sora_dtype to)
+{
+    bool f8 = to == SORA_DTYPE_F8;
     int64_t m = shapes[variant].m, n = shapes[variant].n, k = shapes[variant].k;
     struct sora_matmul params = {
         .a = kernel_random(fix, type, SORA_SHAPE(m, k), 1, 1.0f),
@@ -206,27 +218,118 @@ static void int8_run(struct kernel_fixture *fix, int variant)
         .columns = (int)k,
         .out_stride = (int)(k + 7) / 8 * 8,
         .in_type = kernel_type(&params.b),
+        .out_type = (int)to,
     };
-    quantize.out = kernel_alloc(fix, (size_t)n * (size_t)quantize.out_stride);
+    uint8_t *codes = kernel_alloc(fix, (size_t)n * (size_t)quantize.out_stride);
+    quantize.out = codes;
     assert_int_equal(sora_plan_rows(&fix->target, SORA_KERNEL_quantize_rows, n, &plan), 0);
     kernel_launch(fix, &plan, &quantize);
     float *values = malloc((size_t)(n * k) * sizeof(float));
     assert_non_null(values);
-    for (int64_t i = 0; i < n * k; i++)
-        values[i] =
-            (float)quantize.out[i / k * quantize.out_stride + i % k] * quantize.scale[i / k];
+    for (int64_t i = 0; i < n * k; i++) {
+        uint8_t code = codes[i / k * quantize.out_stride + i % k];
+        values[i] = quantize.scale[i / k] * (f8 ? f8_value(code) : (float)(int8_t)code);
+    }
     epilogue_fill(&fix->cpu, variant, &params);
     struct gemm_args args = args_fill(fix, variant, &params);
-    args.b = quantize.out;
+    args.b = codes;
     args.b_scale = quantize.scale;
     args.b_stride = quantize.out_stride;
-    run_and_compare(fix, "gemm_int8", variant, type, false, SORA_PLAN_WEIGHT_INT8, &args, &params,
-                    TOLERANCE_INT8);
+    run_and_compare(fix, f8 ? "gemm_fp8" : "gemm_int8", variant, type, false,
+                    f8 ? SORA_PLAN_WEIGHT_FP8 : SORA_PLAN_WEIGHT_INT8, &args, &params,
+                    f8 ? TOLERANCE_FP8 : TOLERANCE_INT8);
     params.b = fixture_values(&fix->cpu, SORA_DTYPE_F32, SORA_SHAPE(n, k), values);
     free(values);
     assert_int_equal(sora_op_matmul(fix->cpu.stream, &params), 0);
-    kernel_compare(fix, "gemm_int8 of the quantised weights", variant, args.out, &params.out,
+    kernel_compare(fix, "product of the quantised weights", variant, args.out, &params.out,
                    TOLERANCE);
+}
+
+static void int8_run(struct kernel_fixture *fix, int variant)
+{
+    quantised_run(fix, variant, half_type(variant), SORA_DTYPE_I8);
+}
+
+static void fp8_run(struct kernel_fixture *fix, int variant)
+{
+    quantised_run(fix, variant, SORA_DTYPE_BF16, SORA_DTYPE_F8);
+}
+
+/* A weight of a single column takes every code to the result, by units and by gemm_f32. */
+static void fp8_codes_run(struct kernel_fixture *fix, int variant)
+{
+    struct sora_launch_plan plan;
+    uint8_t *codes = kernel_alloc(fix, 256 * 8);
+    float *scale = kernel_alloc(fix, 256 * sizeof(float)), *a = kernel_alloc(fix, sizeof(float));
+    float *out = kernel_alloc(fix, 256 * sizeof(float));
+    memset(codes, 0, 256 * 8);
+    *a = 1.0f;
+    for (int i = 0; i < 256; i++) {
+        codes[i * 8] = (i & 0x7f) == 0x7f ? 0 : (uint8_t)i; /* not of NaN */
+        scale[i] = 0.5f;
+    }
+    struct gemm_args args = {.a = a,
+                             .b = codes,
+                             .b_scale = scale,
+                             .out = out,
+                             .m = 1,
+                             .n = 256,
+                             .k = 1,
+                             .a_stride = 1,
+                             .b_stride = 8,
+                             .b_type = KERNEL_F8};
+    assert_int_equal(sora_plan_gemm(&fix->target, variant ? SORA_DTYPE_F32 : SORA_DTYPE_BF16, false,
+                                    SORA_PLAN_WEIGHT_FP8, &args, &plan),
+                     0);
+    kernel_launch(fix, &plan, &args);
+    for (int i = 0; i < 256; i++)
+        assert_true(out[i] == 0.5f * f8_value(codes[i * 8]));
+}
+
+/* Rows of what fp8 has at its edges, by the kernel and by the plain operation: the same codes, and
+ * each the nearest. */
+static void fp8_quantize_run(struct kernel_fixture *fix, int variant)
+{
+    enum { ROWS = 4, COLUMNS = 264 };
+    float values[ROWS * COLUMNS] = {0};
+    uint64_t seed = (uint64_t)variant + 1;
+    for (int i = 0; i < 256; i++) {
+        values[i] = (i & 0x7f) == 0x7f ? 0.0f : f8_value((uint8_t)i); /* they stay */
+        values[COLUMNS + i] =
+            (i & 0x7f) < 0x7e ? (f8_value((uint8_t)i) + f8_value((uint8_t)(i + 1))) / 2 : 448.0f;
+        values[2 * COLUMNS + i] = random_value(&seed, ldexpf(3.0f, i % 40 - 39));
+    }
+    values[3 * COLUMNS + 1] = -1e-44f; /* too small for a scale; the rest of the row is 0 */
+    struct sora_tensor in =
+        fixture_values(&fix->cpu, SORA_DTYPE_F32, SORA_SHAPE(ROWS, COLUMNS), values);
+    struct sora_tensor out = fixture_tensor(&fix->cpu, SORA_DTYPE_F8, SORA_SHAPE(ROWS, COLUMNS));
+    struct sora_tensor scale = fixture_tensor(&fix->cpu, SORA_DTYPE_F32, SORA_SHAPE(ROWS));
+    assert_int_equal(sora_op_quantize(fix->cpu.stream, &in, &out, &scale), 0);
+    uint8_t *plain = kernel_operand(fix, &out), *codes = kernel_alloc(fix, ROWS * COLUMNS);
+    const struct quantize_args args = {.in = kernel_operand(fix, &in),
+                                       .out = codes,
+                                       .scale = kernel_alloc(fix, ROWS * sizeof(float)),
+                                       .rows = ROWS,
+                                       .columns = COLUMNS,
+                                       .out_stride = COLUMNS,
+                                       .in_type = KERNEL_F32,
+                                       .out_type = KERNEL_F8};
+    struct sora_launch_plan plan;
+    assert_int_equal(sora_plan_rows(&fix->target, SORA_KERNEL_quantize_rows, ROWS, &plan), 0);
+    kernel_launch(fix, &plan, &args);
+    assert_memory_equal(codes, plain, ROWS * COLUMNS);
+    assert_memory_equal(args.scale, kernel_operand(fix, &scale), ROWS * sizeof(float));
+    assert_true(args.scale[0] == 1.0f && args.scale[3] == 0.0f);
+    for (int i = 0; i < ROWS * COLUMNS; i++) {
+        float x = args.scale[i / COLUMNS] > 0 ? values[i] / args.scale[i / COLUMNS] : 0;
+        assert_true(codes[i] != 0x80 && (codes[i] & 0x7f) != 0x7f);
+        for (int other = 0; other < 0x7f; other++)
+            assert_true(fabsf(f8_value(codes[i]) - x) <=
+                        fabsf(copysignf(f8_value((uint8_t)other), x) - x));
+        assert_true(i >= 256 || f8_value(codes[i]) == values[i]);
+        /* Half way between two: the even one. */
+        assert_true(i < COLUMNS || i >= COLUMNS + 256 || codes[i] % 2 == 0);
+    }
 }
 
 static void test_half_weights(void **state)
@@ -243,7 +346,7 @@ static void test_half_takes_whole_vectors(void **state)
 {
     const struct kernel_fixture *fix = *state;
     static _Alignas(16) uint16_t rows[64];
-    struct sora_kernel_target target = {GPU_NVIDIA, fix->target.wave};
+    struct sora_kernel_target target = {.kind = GPU_NVIDIA, .wave = fix->target.wave};
     struct sora_launch_plan plan;
     struct gemm_args args = {
         .a = rows, .b = rows, .m = 1, .n = 1, .k = 8, .a_stride = 8, .b_stride = 8};
@@ -275,13 +378,20 @@ static void test_int8(void **state)
     kernel_for_all(*state, SHAPES, int8_run);
 }
 
+static void test_fp8(void **state)
+{
+    kernel_for_all(*state, SHAPES, fp8_run);
+    kernel_for_all(*state, 2, fp8_codes_run);
+    kernel_for_all(*state, 1, fp8_quantize_run);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_half_weights),   cmocka_unit_test(test_half_both),
         cmocka_unit_test(test_wide_weights),   cmocka_unit_test(test_exact),
         cmocka_unit_test(test_int8),           cmocka_unit_test(test_half_takes_whole_vectors),
-        cmocka_unit_test(test_epilogue_alone),
+        cmocka_unit_test(test_epilogue_alone), cmocka_unit_test(test_fp8),
     };
     return cmocka_run_group_tests(tests, kernel_setup, kernel_teardown);
 }

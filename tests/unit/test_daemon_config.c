@@ -128,9 +128,9 @@ static void cards_are_found(void **state)
     assert_string_equal(config.device_rows[1].precision, "f32");
     assert_int_equal(config.device_rows[1].memory_max, (uint64_t)2 << 30);
     assert_string_equal(config.cards_absent, "");
-    find_cards("gpu3,gpu0:precision=f16,gpu", SORA_WORKER);
+    find_cards("gpu3,gpu0:precision=fp8,gpu", SORA_WORKER);
     assert_int_equal(config.device_count, 1);
-    assert_string_equal(config.device_rows[0].precision, "f16");
+    assert_string_equal(config.device_rows[0].precision, "fp8");
     assert_false(config.device_rows[0].int8_too);
     find_cards("gpu:precision=bf16+int8", SORA_WORKER);
     assert_string_equal(config.device_rows[0].precision, "bf16");
@@ -161,8 +161,9 @@ static void wrong_values_name_the_way_out(void **state)
         {"--devices=gpu16", "gpu0 to gpu15"},
         {"--devices=cpu", "gpu0 to gpu15"},
         {"--devices=gpu0:threads=2", "gpu0 has no threads"},
-        {"--devices=gpu0:precision=f8", "bf16, f16, f32 or int8"},
+        {"--devices=gpu0:precision=f8", "bf16, f16, f32, int8 or fp8"},
         {"--devices=gpu0:precision=int8+int8", "bf16+int8"},
+        {"--devices=gpu0:precision=fp8+int8", "bf16+int8"},
         {"--devices=gpu0:precision=bf16+f32", "bf16+int8"},
         {"--devices=gpu0:precision=bf16+", "bf16+int8"},
         {"--devices=cpu0:precision=bf16", "a CPU computes in f32"},

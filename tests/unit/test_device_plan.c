@@ -104,6 +104,8 @@ static void test_wan_large(void **state)
     assert_true((double)plan.transformer > 14e9 && (double)plan.transformer < 15.5e9);
     assert_true((double)sora_device_plan_needed(&plan) < 23.5e9); /* a card of 24 GB */
     print_message("the same in int8: %.1f GiB\n", (double)sora_device_plan_needed(&plan) / GIB);
+    struct sora_device_plan fp8 = plan_of(scratch_path("wan"), 832, 480, 81, SORA_GPU_FP8);
+    assert_memory_equal(&fp8, &plan, sizeof(plan));
 }
 
 static void test_sizes_that_do_not_fit(void **state)

@@ -50,7 +50,7 @@ static void operations_test(int kind, enum sora_gpu_precision precision)
     int count = 0, failed = 0;
     sora_device_caps(device, &caps);
     assert_int_equal(sora_selftest_run(&params, rows, &count), 0);
-    assert_int_equal(count, 17);
+    assert_int_equal(count, 18);
     for (int i = 0; i < count; i++) {
         assert_true(rows[i].cases >= 2);
         failed += rows[i].failed;
@@ -190,6 +190,38 @@ static void test_description(void **state)
     assert_int_equal(sora_gpu_device_create(&params, &device, &fault), SORA_E_INVALID);
 }
 
+/* Taken where the units of the card have it, else refused with what does instead. */
+static void test_fp8(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *kind;
+        bool taken;
+    } rows[] = {{"nvidia", true}, {"cdna", true},    {"rdna4", true},
+                {"rdna3", false}, {"simt32", false}, {"simt64", false}};
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        char class[64];
+        struct sora_device_caps caps;
+        struct sora_fault fault = {0};
+        struct sora_gpu_params params = {.precision = SORA_GPU_FP8};
+        struct sora_device *device = NULL;
+        assert_int_equal(sora_gpu_emulator_resolve(rows[i].kind, &params, &fault), 0);
+        int error = sora_gpu_device_create(&params, &device, &fault);
+        assert_int_equal(error, rows[i].taken ? 0 : SORA_E_UNSUPPORTED);
+        snprintf(class, sizeof(class), "emulated-%s", rows[i].kind);
+        if (error) {
+            assert_non_null(strstr(fault.text, class));
+            assert_non_null(strstr(fault.text, "--precision int8"));
+            continue;
+        }
+        sora_device_caps(device, &caps);
+        strcat(class, "-fp8-2");
+        assert_string_equal(caps.device_class, class);
+        assert_int_equal(caps.matrix_type, SORA_DTYPE_F8);
+        device_close(&device);
+    }
+}
+
 static void test_names(void **state)
 {
     (void)state;
@@ -224,7 +256,7 @@ int main(void)
         cmocka_unit_test(test_copies),          cmocka_unit_test(test_bad_ids),
         cmocka_unit_test(test_description),     cmocka_unit_test(test_names),
         cmocka_unit_test(test_operations_bf16), cmocka_unit_test(test_operations_f16),
-        cmocka_unit_test(test_operations_f32),
+        cmocka_unit_test(test_operations_f32),  cmocka_unit_test(test_fp8),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -121,6 +121,7 @@ static void test_sampling(void **state)
     (void)state;
     sampling_peak(SORA_GPU_BF16, "sampling, bf16");
     sampling_peak(SORA_GPU_INT8, "sampling, int8");
+    sampling_peak(SORA_GPU_FP8, "sampling, fp8");
     assert_true(plan_of(SORA_GPU_INT8).transformer < plan_of(SORA_GPU_BF16).transformer);
 }
 

@@ -1,7 +1,8 @@
 /*
  * The model through the whole GPU backend on the emulator, against the reference values of the
  * diffusers library: transformer forward relative L2 <= 1e-5 with products in f32, <= 2e-2 in 16
- * bits and <= 1e-2 with weights of int8; the VAE's decoder against the plain CPU, 1e-5 and 4e-2.
+ * bits, <= 1e-2 with weights of int8 and <= 4e-2 of fp8; the VAE's decoder against the plain CPU,
+ * 1e-5 and 4e-2.
  */
 #include "tests/unit/transformer_bench.h"
 
@@ -14,8 +15,8 @@
 
 #define EXACT_TOLERANCE 1e-5
 #define HALF_TOLERANCE 2e-2
-#define INT8_TOLERANCE                                                                             \
-    3e-2 /* the blocks' matrices as int8 with a scale per row, products in bf16 */
+#define INT8_TOLERANCE 1e-2   /* the blocks' matrices as int8, products in bf16 */
+#define FP8_TOLERANCE 4e-2    /* the same as fp8 */
 #define DECODE_TOLERANCE 4e-2 /* some 40 convolutions one after the other, with random weights */
 
 static struct sora_device *emulated(int kind, enum sora_gpu_precision precision)
@@ -33,6 +34,7 @@ static double forward_tolerance(enum sora_gpu_precision precision)
 {
     return precision == SORA_GPU_F32    ? EXACT_TOLERANCE
            : precision == SORA_GPU_INT8 ? INT8_TOLERANCE
+           : precision == SORA_GPU_FP8  ? FP8_TOLERANCE
                                         : HALF_TOLERANCE;
 }
 
@@ -76,6 +78,15 @@ static void test_forward_int8(void **state)
     (void)state;
     for (int i = 0; i < MODELS; i++)
         forward_test(models[i], i == 2 ? 4 : i, SORA_GPU_INT8);
+}
+
+/* The same as fp8, on the kinds that stand for cards with it. */
+static void test_forward_fp8(void **state)
+{
+    (void)state;
+    static const int kinds[MODELS] = {0, 1, 3, 0};
+    for (int i = 0; i < MODELS; i++)
+        forward_test(models[i], kinds[i], SORA_GPU_FP8);
 }
 
 /* Weights reach the card aligned, whatever the length of their file's head. */
@@ -178,6 +189,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_forward_f32, scratch_setup, scratch_teardown),
         cmocka_unit_test_setup_teardown(test_forward_bf16, scratch_setup, scratch_teardown),
         cmocka_unit_test_setup_teardown(test_forward_int8, scratch_setup, scratch_teardown),
+        cmocka_unit_test_setup_teardown(test_forward_fp8, scratch_setup, scratch_teardown),
         cmocka_unit_test(test_weights_are_aligned),
         cmocka_unit_test(test_decode),
     };

@@ -3,26 +3,31 @@
 #include "hip/gpu/launch_plan.h"
 #include "tests/unit/cpu_fixture.h"
 
-static const struct sora_kernel_target nvidia = {GPU_NVIDIA, 32}, simt = {GPU_SIMT, 64};
+static const struct sora_kernel_target nvidia = {.kind = GPU_NVIDIA, .wave = 32},
+                                       simt = {.kind = GPU_SIMT, .wave = 64};
 
 static void test_targets(void **state)
 {
     static const struct {
         const char *arch;
         int kind, wave; /* kind 0: unknown */
+        enum sora_gpu_fp8 fp8;
     } rows[] = {
-        {"sm_80", GPU_NVIDIA, 32},
-        {"sm_120", GPU_NVIDIA, 32},
-        {"sm_75", 0, 0},
-        {"gfx90a:sramecc+:xnack-", GPU_CDNA, 64},
-        {"gfx942", GPU_CDNA, 64},
-        {"gfx906", GPU_SIMT, 64},
-        {"gfx1030", GPU_SIMT, 32},
-        {"gfx1100", GPU_RDNA3, 32},
-        {"gfx1201", GPU_RDNA4, 32},
-        {"emulated-simt64", GPU_SIMT, 64},
-        {"", 0, 0},
-        {"gfx803", 0, 0},
+        {"sm_80", GPU_NVIDIA, 32, SORA_GPU_FP8_NONE},
+        {"sm_86", GPU_NVIDIA, 32, SORA_GPU_FP8_NONE},
+        {"sm_89", GPU_NVIDIA, 32, SORA_GPU_FP8_OCP},
+        {"sm_120", GPU_NVIDIA, 32, SORA_GPU_FP8_OCP},
+        {"sm_75", 0, 0, SORA_GPU_FP8_NONE},
+        {"gfx90a:sramecc+:xnack-", GPU_CDNA, 64, SORA_GPU_FP8_NONE},
+        {"gfx942", GPU_CDNA, 64, SORA_GPU_FP8_FNUZ},
+        {"gfx950", GPU_CDNA, 64, SORA_GPU_FP8_OCP},
+        {"gfx906", GPU_SIMT, 64, SORA_GPU_FP8_NONE},
+        {"gfx1030", GPU_SIMT, 32, SORA_GPU_FP8_NONE},
+        {"gfx1100", GPU_RDNA3, 32, SORA_GPU_FP8_NONE},
+        {"gfx1201", GPU_RDNA4, 32, SORA_GPU_FP8_OCP},
+        {"emulated-simt64", GPU_SIMT, 64, SORA_GPU_FP8_NONE},
+        {"", 0, 0, SORA_GPU_FP8_NONE},
+        {"gfx803", 0, 0, SORA_GPU_FP8_NONE},
     };
     (void)state;
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
@@ -31,6 +36,7 @@ static void test_targets(void **state)
         assert_int_equal(code, rows[i].kind ? 0 : SORA_E_UNSUPPORTED);
         assert_int_equal(target.kind, rows[i].kind);
         assert_int_equal(target.wave, rows[i].wave);
+        assert_int_equal(target.fp8, rows[i].fp8);
     }
 }
 
@@ -71,6 +77,12 @@ static void test_gemm(void **state)
     assert_int_equal(
         sora_plan_gemm(&simt, SORA_DTYPE_BF16, false, SORA_PLAN_WEIGHT_INT8, &args, &plan),
         SORA_E_INVALID);
+    assert_int_equal(
+        sora_plan_gemm(&simt, SORA_DTYPE_BF16, false, SORA_PLAN_WEIGHT_FP8, &args, &plan),
+        SORA_E_INVALID); /* rows of 41 codes */
+    assert_int_equal(
+        sora_plan_gemm(&simt, SORA_DTYPE_F16, false, SORA_PLAN_WEIGHT_FP8, &args, &plan),
+        SORA_E_UNSUPPORTED);
     args.m = 0;
     assert_int_equal(
         sora_plan_gemm(&nvidia, SORA_DTYPE_BF16, false, SORA_PLAN_WEIGHT_HALF, &args, &plan),

@@ -233,7 +233,7 @@ static int block_run(struct matmul_view *view)
 
 int FAST(matmul)(struct sora_stream *stream, const struct sora_matmul *params)
 {
-    if (params->b.dtype == SORA_DTYPE_I8)
+    if (params->b.dtype == SORA_DTYPE_I8 || params->b.dtype == SORA_DTYPE_F8)
         return sora_plain_matmul(stream, params);
     struct matmul_view view = {
         .m = params->a.shape[0],
