@@ -31,9 +31,13 @@ static void report_submitted(const struct sora_ctl_options *options, const char 
                              const struct sora_spec *spec)
 {
     const ProtobufCBinaryData id = {sizeof(spec->id), (uint8_t *)(uintptr_t)spec->id};
-    if (options->json)
-        sora_output_json(json_pack("{s:o}", "job", sora_output_hex_json(&id)));
-    else if (options->wait || options->output)
+    bool waits = options->wait || options->output;
+    json_t *job = options->json ? json_pack("{s:o}", "job", sora_output_hex_json(&id)) : NULL;
+    if (job && waits)
+        sora_output_json_line(job);
+    else if (job)
+        sora_output_json(job);
+    else if (waits)
         fprintf(stderr, "job %s\n", name);
     else
         printf("%s\n", name);
@@ -65,7 +69,7 @@ static int wait_and_fetch(struct sora_ctl_context *context, struct sora_client *
     error = sora_fetch_result(client, name, FARM__RESULT_KIND__RESULT_VIDEO, options->output, false,
                               path, sizeof(path), &context->fault);
     if (!error && options->json)
-        sora_output_json(json_pack("{s:s,s:s}", "job", name, "output", path));
+        sora_output_json_line(json_pack("{s:s,s:s}", "job", name, "output", path));
     else if (!error)
         fprintf(stderr, "wrote %s\n", path);
     return error;

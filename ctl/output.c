@@ -103,6 +103,14 @@ void sora_output_json(json_t *value)
     json_decref(value);
 }
 
+void sora_output_json_line(json_t *value)
+{
+    json_dumpf(value, stdout, JSON_COMPACT | JSON_REAL_PRECISION(9));
+    putchar('\n');
+    fflush(stdout);
+    json_decref(value);
+}
+
 json_t *sora_output_hex_json(const ProtobufCBinaryData *data)
 {
     char text[SORA_ID_TEXT_SIZE];

@@ -28,8 +28,9 @@ const char *sora_output_shard_state(int state);
 const char *sora_output_roles(uint32_t roles, char out[SORA_TEXT_SIZE]);
 bool sora_output_job_over(int state);
 
-/* Prints and frees. */
+/* Prints and frees; the second on one line, as a command prints that has several to say. */
 void sora_output_json(json_t *value);
+void sora_output_json_line(json_t *value);
 
 json_t *sora_output_job_json(const Farm__JobStatus *job);
 json_t *sora_output_shard_json(const Farm__ShardStatus *shard);

@@ -91,11 +91,7 @@ static void print_plain(struct watch *watch, const Farm__JobStatus *job)
 static void show(struct watch *watch, const Farm__JobStatus *job)
 {
     if (watch->json) {
-        json_t *value = sora_output_job_json(job);
-        json_dumpf(value, stdout, JSON_COMPACT | JSON_REAL_PRECISION(9));
-        putchar('\n');
-        fflush(stdout);
-        json_decref(value);
+        sora_output_json_line(sora_output_job_json(job));
     } else if (watch->terminal) {
         draw_block(watch, job);
     } else {

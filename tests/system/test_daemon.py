@@ -86,7 +86,8 @@ class Daemon:
 
 def environment(**more):
     """Nothing of the machine's own configuration."""
-    return {"PATH": os.environ["PATH"], "HOME": "/nonexistent", **more}
+    kept = {name: os.environ[name] for name in ("PATH", "NOTIFY_SOCKET") if name in os.environ}
+    return {"HOME": "/nonexistent", **kept, **more}
 
 
 def run(*options):
@@ -183,6 +184,20 @@ class Alone(Folder):
         self.assertLess(time.monotonic() - began, 5)
         done = daemon.ctl("nodes")
         self.assertNotEqual(done.returncode, 0)
+
+    def test_systemd_is_told(self):
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
+            notify.bind(self.path("notify"))
+            notify.settimeout(WAIT_SECONDS)
+            os.environ["NOTIFY_SOCKET"] = self.path("notify")
+            self.addCleanup(os.environ.pop, "NOTIFY_SOCKET", None)
+            daemon = self.daemon("brook")
+            self.assertEqual(notify.recv(4096), b"READY=1")
+            self.assertTrue(notify.recv(4096).startswith(b"STATUS="))
+            daemon.end(signal.SIGTERM)
+            said = b""
+            while said != b"STOPPING=1":
+                said = notify.recv(4096)
 
     def test_doctor_finds_the_door_closed(self):
         done = self.daemon("brook").ctl("doctor")

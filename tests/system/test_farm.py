@@ -123,7 +123,7 @@ class OneNode(FarmTest):
         scripts = {
             "bash": 'eval "$({} completion bash)"; COMP_WORDS=(soractl models ""); COMP_CWORD=2; '
                     '_soractl; echo "${{COMPREPLY[@]}}"',
-            "zsh": 'eval "$({} completion zsh)"; echo "$_comps[soractl] remove"',
+            "zsh": 'autoload -Uz compinit; compinit -u -D; eval "$({} completion zsh)"; echo "$_comps[soractl] remove"',
             "fish": '{} completion fish | source; complete -C "soractl models "'}
         for shell, script in scripts.items():
             if not shutil.which(shell):
@@ -168,15 +168,23 @@ class SeveralNodes(FarmTest):
     def test_interrupted_wait_leaves_the_job(self):
         with Farm(BUILD, MODEL, count=2) as farm:
             command = [farm.program("bin/soractl"), "submit", *JOB, "--model", "d_mini",
-                       "--keep-latents", "--wait", "--state", farm.nodes[1].state]
-            process = subprocess.Popen(command, stderr=subprocess.PIPE)
+                       "--keep-latents", "--wait", "--json", "--state", farm.nodes[1].state]
+            process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
             farm.nodes[1].wait(lambda: farm.nodes[1].json("list")["jobs"], 20, "the job")
             job = farm.nodes[1].json("list")["jobs"][0]["job"]
             process.send_signal(signal.SIGINT)
-            _, errors = process.communicate(timeout=20)
+            output, errors = process.communicate(timeout=20)
             self.assertEqual(process.returncode, 130)
             self.assertIn(b"soractl watch", errors)
+            said = [json.loads(line) for line in output.splitlines()]
+            self.assertEqual({line.get("job", job) for line in said}, {job})
+            self.assertEqual(said[-1]["error"], "CANCELLED")
             self.same_as_one_device(farm.nodes[1], job)
+            farm.home.wait_step(self.submit(farm.home), 1)
+            farm.home.kill(signal.SIGTERM, wait=False)  # drains for seconds
+            farm.home.wait(lambda: "draining" in farm.home.log(), 5, "drain")
+            farm.home.kill(signal.SIGTERM, wait=False)
+            self.assertEqual(farm.home.process.wait(timeout=3), 0)
 
     def test_drain_moves_the_shard(self):
         with Farm(BUILD, MODEL, count=2) as farm:
