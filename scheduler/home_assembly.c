@@ -24,8 +24,7 @@
 
 /* ---- the order of frames ---- */
 
-/* The piece of a take that holds `frame` and reaches furthest; NULL: not here yet. */
-static const struct sora_store_piece *piece_at(const struct home_take *take, int32_t frame)
+const struct sora_store_piece *home_piece_at(const struct home_take *take, int32_t frame)
 {
     const struct sora_store_piece *best = NULL;
     for (size_t i = 0; i < take->piece_count; i++) {
@@ -49,14 +48,14 @@ static bool path_of(struct sora_home *home, const struct sora_store_blob *blob, 
 static int feed_piece(struct sora_home *home, struct home_job *job, struct sora_fault *fault)
 {
     struct home_assembly *assembly = &job->assembly;
-    const struct home_take *take = &job->takes[assembly->take];
+    struct home_take *take = &job->takes[assembly->take];
     const struct sora_job_take *planned = &job->plan->takes[assembly->take];
-    const struct sora_store_piece *piece = piece_at(take, assembly->frame);
+    const struct sora_store_piece *piece = home_piece_at(take, assembly->frame);
     char path[SORA_FILE_PATH_SIZE];
     if (!piece)
         return 0;
     if (!path_of(home, &piece->blob, path, sizeof(path), fault))
-        return fault->code;
+        return home_forget_pieces(home, take) ? 1 : fault->code;
     int32_t end = piece->frame_first + piece->frame_count;
     end = end < planned->frame_count ? end : planned->frame_count;
     const struct sora_assembly_segment segment = {.frame_first =
@@ -77,17 +76,29 @@ static int feed_piece(struct sora_home *home, struct home_job *job, struct sora_
     return 1;
 }
 
+/* Whether the farm waits for nothing but the assembly. */
+static bool is_ready(const struct sora_home *home, const struct home_job *job)
+{
+    for (int32_t t = 0; t < job->take_count; t++) {
+        struct sora_farm_job_view view;
+        if (sora_farm_job_view(home->farm, &job->takes[t].id, &view) != SORA_OK ||
+            view.state != SORA_JOB_ASSEMBLING)
+            return false;
+    }
+    return true;
+}
+
 static int feed_latents(struct sora_home *home, struct home_job *job, struct sora_fault *fault)
 {
     struct home_assembly *assembly = &job->assembly;
-    const struct home_take *take = &job->takes[assembly->latent_take];
+    struct home_take *take = &job->takes[assembly->latent_take];
     const struct sora_store_part *part = home_find_part(NULL, take, job->steps, assembly->latent);
     char path[SORA_FILE_PATH_SIZE];
     if (!part)
         return sora_fault_set(fault, SORA_E_NOT_FOUND, "the latents of take %d are not here",
                               assembly->latent_take);
     if (!path_of(home, &part->blob, path, sizeof(path), fault))
-        return fault->code;
+        return home_go_back(home, take) ? is_ready(home, job) : fault->code;
     const struct sora_assembly_latents latents = {.take = assembly->latent_take,
                                                   .first = assembly->latent,
                                                   .end = part->latents.end,
@@ -104,18 +115,6 @@ static int feed_latents(struct sora_home *home, struct home_job *job, struct sor
         assembly->latent = 0;
     }
     return 1;
-}
-
-/* Whether the farm waits for nothing but the assembly. */
-static bool is_ready(const struct sora_home *home, const struct home_job *job)
-{
-    for (int32_t t = 0; t < job->take_count; t++) {
-        struct sora_farm_job_view view;
-        if (sora_farm_job_view(home->farm, &job->takes[t].id, &view) != SORA_OK ||
-            view.state != SORA_JOB_ASSEMBLING)
-            return false;
-    }
-    return true;
 }
 
 static int feed(struct sora_home *home, struct home_job *job, struct sora_fault *fault)
@@ -264,12 +263,23 @@ static void tell_farm(struct sora_home *home, struct home_job *job, enum sora_fa
     job->settle_due = home->settle_due = true;
 }
 
+/* Whether pieces are gone that the child was to read: they are made again. */
+static bool lost_pieces(struct sora_home *home, struct home_job *job)
+{
+    bool lost = false;
+    for (int32_t t = 0; t < job->take_count; t++)
+        lost = home_forget_pieces(home, &job->takes[t]) || lost;
+    return lost;
+}
+
 /* What may pass is tried again; then the job fails with the sentence. */
 static void failed(struct sora_home *home, struct home_job *job, int code, const char *text)
 {
     char sentence[SORA_STORE_REASON_SIZE];
     home_cut_text(text, sentence, sizeof(sentence));
     home_stop_assembly(home, job);
+    if (sora_error_of_input(code) && lost_pieces(home, job))
+        return;
     if (sora_error_retry(code) && ++job->assembly.attempts < ATTEMPTS_MAX) {
         job->assembly.not_before = home->now + PAUSE_NS;
         home_note(home, job, "the assembly begins again: %s", sentence);
@@ -332,7 +342,7 @@ static struct home_job *next_to_begin(const struct sora_home *home, bool *out_re
     for (int i = 0; i < home->job_count; i++) {
         struct home_job *job = home->jobs[i];
         if (job->final_state >= 0 || !job->plan || !job->takes || job->assembly.assembler ||
-            home->now < job->assembly.not_before || !piece_at(&job->takes[0], 0))
+            home->now < job->assembly.not_before || !home_piece_at(&job->takes[0], 0))
             continue;
         bool ready = is_ready(home, job);
         if (best &&

@@ -1,7 +1,7 @@
 /*
  * Blobs that this home had and has no more: removed or damaged under it. A shard that needs one
  * cannot begin on any node, so its job goes back to the newest step of which all states are here,
- * or to the beginning.
+ * or to the beginning. So it does when segments are gone, since their states may be as well.
  */
 #include "scheduler/home_parts.h"
 
@@ -85,13 +85,12 @@ static void keep_parts(struct sora_home *home, struct home_take *take, int32_t s
     }
 }
 
-static void say_so(struct sora_home *home, const struct home_take *take, int32_t floor,
-                   int32_t step, bool texts)
+static void say_so(struct sora_home *home, const struct home_take *take, const char *what,
+                   int32_t floor, int32_t step)
 {
     char from[64] = "its beginning";
     if (step > 0)
         snprintf(from, sizeof(from), "step %d", step);
-    const char *what = texts ? "encoded texts" : "checkpoints";
     sora_log(SORA_LOG_WARN,
              "%s of a job are gone from this disk, they are made again job=%.8s take=%d floor=%d "
              "step=%d",
@@ -100,26 +99,78 @@ static void say_so(struct sora_home *home, const struct home_take *take, int32_t
               take->index, from);
 }
 
-bool home_go_back(struct sora_home *home, struct home_take *take)
+/* `frames`: pieces are missing, so that the last steps are needed again in any case. */
+static bool go_back(struct sora_home *home, struct home_take *take, bool frames)
 {
     struct sora_farm_job_view view;
-    if (sora_farm_job_view(home->farm, &take->id, &view) || view.state != SORA_JOB_RUNNING)
+    if (sora_farm_job_view(home->farm, &take->id, &view) ||
+        (view.state != SORA_JOB_RUNNING && view.state != SORA_JOB_ASSEMBLING))
         return false;
     bool texts = !texts_are_here(home, take);
-    bool lost = forget_parts(home, take, view.floor_step);
+    bool forgot = forget_parts(home, take, view.floor_step);
     int32_t steps = take->job->plan->steps, step = view.floor_step;
-    if (!lost && !texts && states_are_here(home, take, step))
+    bool here = states_are_here(home, take, step);
+    if (here && view.state == SORA_JOB_ASSEMBLING && !frames)
+        return forgot; /* other parts hold the same */
+    if (here && !forgot && !frames && !texts)
         return false;
     step -= step == steps; /* with the last one only decoding is left, which is no cut */
     while (!states_are_here(home, take, step))
         step--;
     keep_parts(home, take, step);
-    say_so(home, take, view.floor_step, step, texts);
+    say_so(home, take,
+           texts    ? "encoded texts"
+           : frames ? "segments"
+                    : "checkpoints",
+           view.floor_step, step);
     struct sora_farm_event event = {.kind = SORA_FARM_LOST_BLOBS,
                                     .job = take->id,
                                     .shard = texts ? SORA_FARM_TEXT_TASK : 0,
                                     .step = step};
     return home_farm_step(home, &event, NULL) == SORA_OK;
+}
+
+bool home_go_back(struct sora_home *home, struct home_take *take)
+{
+    return go_back(home, take, false);
+}
+
+static bool frames_are_here(const struct home_take *take, const struct sora_store_piece *lost)
+{
+    int32_t at = lost->frame_first, end = at + lost->frame_count;
+    while (at < end) {
+        const struct sora_store_piece *piece = home_piece_at(take, at);
+        if (!piece)
+            return false;
+        at = piece->frame_first + piece->frame_count;
+    }
+    return true;
+}
+
+static bool piece_is_gone(struct sora_home *home, const struct home_piece *piece)
+{
+    char path[SORA_FILE_PATH_SIZE];
+    struct sora_digest digest = home_digest(&piece->row.blob);
+    return sora_blob_store_path(home->params.blobs, &digest, path, sizeof(path), NULL) ==
+           SORA_E_NOT_FOUND;
+}
+
+bool home_forget_pieces(struct sora_home *home, struct home_take *take)
+{
+    bool lost = false, needed = false;
+    for (size_t i = 0; i < take->piece_count;) {
+        struct home_piece *piece = &take->pieces[i];
+        if (!piece_is_gone(home, piece)) {
+            i++;
+            continue;
+        }
+        const struct sora_store_piece row = piece->row;
+        home_use_blob(home, &row.blob, sora_blob_store_unpin);
+        *piece = take->pieces[--take->piece_count];
+        lost = true;
+        needed = needed || !frames_are_here(take, &row);
+    }
+    return lost && (!needed || go_back(home, take, true));
 }
 
 void home_look_at_stopped(struct sora_home *home, uint64_t node, const struct sora_farm_beat *beat)

@@ -162,6 +162,9 @@ const struct sora_store_part *home_find_part(const struct sora_home *home,
 /* When texts or states that the take's shards need are gone from the disk: sets it back to the
  * newest step of which all are here. False: nothing is lost. */
 bool home_go_back(struct sora_home *home, struct home_take *take);
+/* Forgets the take's pieces whose files are gone; when no others have their frames, the take goes
+ * back as well. False: all are here. Reads files that this process did not check yet. */
+bool home_forget_pieces(struct sora_home *home, struct home_take *take);
 /* The same for tasks that stopped because of their input: then their node is not to blame. */
 void home_look_at_stopped(struct sora_home *home, uint64_t node, const struct sora_farm_beat *beat);
 
@@ -183,6 +186,8 @@ void home_forget_fetches(struct sora_home *home, const struct home_job *job);
 
 /* ---- home_assembly.c, home_results.c ---- */
 
+/* The piece of a take that holds `frame` and reaches furthest; NULL: not here yet. */
+const struct sora_store_piece *home_piece_at(const struct home_take *take, int32_t frame);
 void home_pump_assemblies(struct sora_home *home);
 void home_stop_assembly(struct sora_home *home, struct home_job *job);
 void home_step_assemblies(struct sora_home *home);

@@ -241,7 +241,7 @@ static int take_node_event(struct sora_farm *farm, sora_time now, struct farm_jo
 static int go_back(struct sora_farm *farm, struct farm_job *job,
                    const struct sora_farm_event *event, struct sora_fault *fault)
 {
-    if (job->state != SORA_JOB_RUNNING)
+    if (job->state != SORA_JOB_RUNNING && job->state != SORA_JOB_ASSEMBLING)
         return not_now(job, "set back", fault);
     if (event->step < 0 || event->step > job->floor || event->step >= job->job.plan.steps)
         return sora_fault_set(fault, SORA_E_INVALID, "step %d is outside 0..%d", event->step,

@@ -20,7 +20,7 @@
       SORA_TO(JOB, QUEUED) | SORA_TO(JOB, ASSEMBLING) | SORA_TO(JOB, PAUSED) |                     \
           SORA_TO(JOB, FAILED) | SORA_TO(JOB, CANCELLED))                                          \
     X(ASSEMBLING, "assembling",                                                                    \
-      SORA_TO(JOB, DONE) | SORA_TO(JOB, FAILED) | SORA_TO(JOB, CANCELLED))                         \
+      SORA_TO(JOB, QUEUED) | SORA_TO(JOB, DONE) | SORA_TO(JOB, FAILED) | SORA_TO(JOB, CANCELLED))  \
     X(PAUSED, "paused", SORA_TO(JOB, QUEUED) | SORA_TO(JOB, CANCELLED))                            \
     X(DONE, "done", 0)                                                                             \
     X(FAILED, "failed", 0)                                                                         \

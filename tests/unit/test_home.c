@@ -641,6 +641,32 @@ static void a_lost_checkpoint_is_made_again(void **state)
     assert_int_equal(status_of("01")->state, FARM__JOB_STATE__JOB_DONE);
 }
 
+static void a_lost_segment_is_made_again(void **state)
+{
+    (void)state;
+    second();
+    submit(&balloon);
+    assert_int_equal(start_shards(), 2);
+    each_shard(checkpoint, 2);
+    each_shard(checkpoint, 4);
+    each_shard(piece, 1);
+    struct home_take *take = &home->jobs[0]->takes[0];
+    assert_int_equal(take->piece_count, 2);
+    struct sora_digest digest = home_digest(&take->pieces[1].row.blob);
+    lose(&digest);
+    each_shard(piece, 0); /* now the assembly comes to it */
+    for (int i = 0; i < 3; i++)
+        second();
+    assert_int_equal(take->piece_count, 3);
+    assert_int_equal(status_of("01")->state, FARM__JOB_STATE__JOB_RUNNING);
+    assert_int_equal(each_shard(NULL, 0), 2);
+    assert_int_equal(shard_of(BROOK)->step, 2);
+    each_shard(checkpoint, 4);
+    each_shard(piece, 0);
+    each_shard(piece, 1);
+    assert_int_equal(status_of("01")->state, FARM__JOB_STATE__JOB_DONE);
+}
+
 static void lost_while_the_home_was_down(void **state)
 {
     (void)state;
@@ -914,6 +940,7 @@ int main(void)
         TEST(old_jobs_are_deleted_where_that_is_wanted),
         TEST(a_lost_node_moves_its_shard),
         TEST(a_lost_checkpoint_is_made_again),
+        TEST(a_lost_segment_is_made_again),
         TEST(lost_while_the_home_was_down),
         TEST(cancel_pause_and_resume),
         TEST(watching_ends_with_the_job),
