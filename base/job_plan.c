@@ -16,7 +16,14 @@
 #define PIXEL_BYTE_S 2.6e-13
 #define TEXT_KEYS_GUESS 64 /* a prompt's tokens */
 #define TEXT_KEYS_MAX 513  /* 512 rows of a text and one for all padding */
-#define FFN_ROWS_MAX 2048  /* tokens whose hidden rows exist at a time */
+/* Tokens whose hidden rows exist at a time; more where that takes no more memory. */
+#define FFN_ROWS_MIN 2048
+/* A card's library of products (hip/gpu/ops_blas.c): from so many rows and columns on, with at most
+ * so many bytes of workspace, rounded rows and sums. */
+#define LIBRARY_ROWS_MIN 512
+#define LIBRARY_BYTES ((double)(32 << 20))
+#define LIBRARY_ROUNDED_BYTES ((double)(256 << 20))
+#define LIBRARY_SUMS_BYTES ((double)(128 << 20))
 
 struct range {
     const char *name;
@@ -280,7 +287,7 @@ static double pass_bytes(const struct sora_model_facts *facts, const struct sora
 {
     double tokens = (double)window * (plan->width / facts->multiple_width) *
                     (plan->height / facts->multiple_height);
-    double rows = tokens < FFN_ROWS_MAX ? tokens : FFN_ROWS_MAX;
+    double rows = tokens < FFN_ROWS_MIN ? tokens : FFN_ROWS_MIN;
     double patch = (double)facts->channels * (facts->multiple_width / facts->spatial_factor) *
                    (facts->multiple_height / facts->spatial_factor);
     double heads = facts->hidden < FACTS_HEAD_SIZE ? facts->hidden : FACTS_HEAD_SIZE;
@@ -288,6 +295,16 @@ static double pass_bytes(const struct sora_model_facts *facts, const struct sora
     part = fmax(part, rows * facts->ffn);
     part = fmax(part, tokens * patch);
     return sizeof(float) * (tokens * heads + 2 * tokens * facts->hidden + part);
+}
+
+/* The greatest product of a library, which adds hidden rows' sums to the residual. */
+static double library_bytes(double tokens, double hidden, double ffn, double rows)
+{
+    if (tokens < LIBRARY_ROWS_MIN || hidden < LIBRARY_ROWS_MIN)
+        return 0;
+    rows = fmin(tokens, fmax(rows, 3 * tokens * hidden / ffn));
+    rows = fmin(rows, fmax(LIBRARY_ROUNDED_BYTES / (2 * ffn), 128));
+    return LIBRARY_BYTES + 2 * rows * ffn + fmin(4 * rows * hidden, LIBRARY_SUMS_BYTES);
 }
 
 /* What node/device_plan.c counts on a card, from what the facts tell: the greater of sampling and
@@ -298,10 +315,11 @@ static double card_bytes(const struct sora_model_facts *facts, const struct sora
 {
     double tokens = (double)window * (plan->width / facts->multiple_width) *
                     (plan->height / facts->multiple_height);
-    double rows = tokens < FFN_ROWS_MAX ? tokens : FFN_ROWS_MAX;
+    double rows = tokens < FFN_ROWS_MIN ? tokens : FFN_ROWS_MIN;
     double hidden = facts->hidden, ffn = facts->ffn;
     double contexts = 2.0 * 2 * facts->layers * TEXT_KEYS_MAX * hidden * sizeof(float);
     double rounded = 2.0 * fmax(3 * tokens * hidden, rows * ffn);
+    rounded = fmax(rounded, library_bytes(tokens, hidden, ffn, rows));
     double stored = (double)facts->weight_bytes - (double)facts->text_weight_bytes -
                     (double)facts->vae_weight_bytes;
     double matrices = 2.0 * facts->layers * (8 * hidden * hidden + 2 * hidden * ffn);

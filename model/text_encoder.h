@@ -33,9 +33,10 @@ uint64_t sora_text_encoder_room(const struct sora_text_encoder *encoder);
 /* What an encoder takes on a device whose products have operands of `type`, from its configuration
  * alone; of its embedding such a device holds the rows of a prompt only. Errors: as opening. */
 struct sora_text_encoder_plan {
-    uint64_t weights;     /* of all blocks */
-    uint64_t layer;       /* of one block, when they come one at a time */
-    uint64_t activations; /* of the longest prompt */
+    uint64_t weights;                      /* of all blocks */
+    uint64_t layer;                        /* of one block, when they come one at a time */
+    uint64_t activations;                  /* of the longest prompt */
+    int64_t rows, width, inner, ffn_width; /* of the longest prompt's products */
 };
 int sora_text_encoder_plan_read(const char *dir, enum sora_dtype type,
                                 struct sora_text_encoder_plan *out_plan, struct sora_fault *fault);

@@ -106,6 +106,10 @@ int sora_text_encoder_plan_read(const char *dir, enum sora_dtype type,
         .weights = (uint64_t)config.layers * (matrices + rest) + d * 4,
         .layer = matrices + rest + (type == SORA_DTYPE_F32 ? 0 : greatest),
         .activations = pass_bytes(&config),
+        .rows = SORA_TEXT_TOKENS_MAX,
+        .width = config.width,
+        .inner = (int64_t)inner,
+        .ffn_width = config.ffn_width,
     };
     return 0;
 }

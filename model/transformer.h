@@ -90,6 +90,10 @@ uint64_t sora_transformer_weight_size(const struct sora_transformer *transformer
 uint64_t sora_transformer_config_weight_size(const struct sora_transformer_config *config,
                                              enum sora_dtype type, bool quantised);
 
+/* Tokens that one product of the feed-forward part takes in a window of `tokens`, 1 or more. */
+int64_t sora_transformer_config_ffn_rows(const struct sora_transformer_config *config,
+                                         int64_t tokens);
+
 /* The activations from the configuration alone, without opening the model. */
 size_t sora_transformer_config_activation_size(const struct sora_transformer_config *config,
                                                int latents, int height, int width);

@@ -3,15 +3,17 @@
  *
  * Fixed for the whole pass: rope tables, the residual stream and one row buffer of the same size.
  * Above them, one at a time: patch columns; queries, keys and values; the feed-forward part's
- * hidden rows (FFN_ROWS_MAX tokens at a time, so that long windows do not need gigabytes); the
- * head's output.
+ * hidden rows; the head's output. Hidden rows exist for as many tokens at a time as fit where the
+ * queries, keys and values were, in equal pieces: long windows need no more memory for them, and
+ * pieces follow from the shape alone, as the bits of a library's products do.
  */
 #include "model/rope.h"
 #include "model/transformer_parts.h"
 
 #include <stdlib.h>
 
-#define FFN_ROWS_MAX 2048
+#define FFN_ROWS_MIN 2048 /* tokens at a time, or all of a shorter window */
+#define FFN_ROWS_UNIT 128 /* pieces are multiples: a tile of products has no more rows */
 #define TOKENS_MAX (INT64_C(1) << 31) /* keeps every size below 2^62 */
 
 static size_t floats(int64_t count)
@@ -22,6 +24,18 @@ static size_t floats(int64_t count)
 static size_t larger(size_t a, size_t b)
 {
     return a > b ? a : b;
+}
+
+int64_t sora_transformer_config_ffn_rows(const struct sora_transformer_config *config,
+                                         int64_t tokens)
+{
+    int64_t most = 3 * tokens * config->heads * config->head_size / config->ffn_width;
+    most = most / FFN_ROWS_UNIT * FFN_ROWS_UNIT;
+    most = most > FFN_ROWS_MIN ? most : FFN_ROWS_MIN;
+    int64_t pieces = (tokens + most - 1) / most;
+    int64_t rows = (tokens + pieces - 1) / pieces;
+    rows = (rows + FFN_ROWS_UNIT - 1) / FFN_ROWS_UNIT * FFN_ROWS_UNIT;
+    return rows < tokens ? rows : tokens;
 }
 
 /* size is SIZE_MAX and tokens 0 when the shape is beyond TOKENS_MAX or has no token. */
@@ -41,7 +55,7 @@ static struct sora_transformer_plan plan_make(const struct sora_transformer *tra
     }
     n *= plan.columns;
     plan.tokens = n;
-    plan.ffn_rows = n < FFN_ROWS_MAX ? n : FFN_ROWS_MAX;
+    plan.ffn_rows = sora_transformer_config_ffn_rows(config, n);
     size_t part =
         larger(floats(n * transformer->patch_in_width), 3 * floats(n * transformer->width));
     part = larger(part, floats(plan.ffn_rows * config->ffn_width));

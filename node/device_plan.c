@@ -12,7 +12,6 @@
 #define PATH_SIZE 4352
 #define TEXT_KEYS_MAX 513 /* 512 rows and one for all padding */
 #define STATE_COPIES 8    /* of a latent, at most: the solver's and one for each window over it */
-#define FFN_ROWS_MAX 2048 /* of one product of the feed-forward part (model/transformer_plan.c) */
 
 struct configs {
     struct sora_bundle bundle;
@@ -32,19 +31,38 @@ static int read_configs(const char *model, struct configs *configs, struct sora_
     return error ? error : sora_vae_config_read(path, &configs->vae, fault);
 }
 
-/* The greatest pass that rounds operands: queries, keys and values of all heads, or a product's
- * rows. */
-static uint64_t scratch_bytes(const struct sora_transformer_config *c, int64_t tokens,
-                              enum sora_gpu_precision precision)
+static uint64_t larger(uint64_t a, uint64_t b)
 {
-    if (precision == SORA_GPU_F32)
+    return a > b ? a : b;
+}
+
+static uint64_t products_bytes(const struct sora_device *device, int count,
+                               const struct sora_gpu_product *products)
+{
+    uint64_t most = 0;
+    for (int i = 0; i < count; i++)
+        most = larger(most, sora_gpu_product_scratch(device, &products[i]));
+    return most;
+}
+
+/* The greatest pass that rounds operands: queries, keys and values of all heads, or a product's
+ * rows with what a library needs beside them. */
+static uint64_t scratch_bytes(const struct sora_device_plan_shard *shard, int64_t tokens)
+{
+    const struct sora_transformer_config *c = shard->transformer;
+    if (shard->precision == SORA_GPU_F32)
         return 0;
-    int stride = sora_plan_head_stride(c->head_size);
-    int64_t ffn_rows = tokens < FFN_ROWS_MAX ? tokens : FFN_ROWS_MAX;
-    int64_t attention = 3 * tokens * c->heads * stride;
-    int64_t rows = tokens * c->heads * c->head_size, hidden = ffn_rows * c->ffn_width;
-    int64_t most = attention > rows ? attention : rows;
-    return 2 * (uint64_t)(most > hidden ? most : hidden);
+    int64_t ffn_rows = sora_transformer_config_ffn_rows(c, tokens);
+    int64_t d = (int64_t)c->heads * c->head_size;
+    const struct sora_gpu_product products[] = {
+        {tokens, d, d, .in_place = true},
+        {ffn_rows, c->ffn_width, d, .in_place = false},
+        {ffn_rows, d, c->ffn_width, .in_place = true},
+        {TEXT_KEYS_MAX, d, c->text_width > d ? c->text_width : d, .in_place = false},
+    };
+    uint64_t attention =
+        6 * (uint64_t)tokens * (uint64_t)c->heads * (uint64_t)sora_plan_head_stride(c->head_size);
+    return larger(attention, products_bytes(shard->device, 4, products));
 }
 
 static int sizes_check(const struct sora_device_plan_ask *ask, const struct configs *configs,
@@ -66,11 +84,6 @@ static uint64_t contexts_bytes(const struct sora_transformer_config *c)
 {
     return 2 * 2 * (uint64_t)c->layers * TEXT_KEYS_MAX * (uint64_t)c->heads *
            (uint64_t)c->head_size * sizeof(float);
-}
-
-static uint64_t larger(uint64_t a, uint64_t b)
-{
-    return a > b ? a : b;
 }
 
 /* What f32 operands of products are rounded to. */
@@ -112,7 +125,7 @@ int sora_device_plan_shard_make(const struct sora_device_plan_shard *shard,
         .latent_state = STATE_COPIES * sizeof(float) * (uint64_t)c->in_channels *
                         (uint64_t)shard->latents * (uint64_t)shard->height * (uint64_t)shard->width,
         .activations = activations,
-        .scratch = scratch_bytes(c, tokens, shard->precision),
+        .scratch = scratch_bytes(shard, tokens),
         .vae = vae.weight_bytes + vae.plain_weight_bytes,
         .decoding = vae.cache_bytes + vae.activation_bytes + vae.scratch_bytes,
         .decoding_min = vae.cache_bytes + vae.activation_bytes_min + vae.scratch_bytes,
@@ -138,11 +151,19 @@ static int plan_texts(const struct configs *configs, enum sora_gpu_precision pre
     int error = sora_text_encoder_plan_read(path, operand_type(precision), &text, fault);
     if (error)
         return error;
+    const struct sora_gpu_product products[] = {
+        {text.rows, text.inner, text.width, .in_place = false},
+        {text.rows, text.width, text.inner, .in_place = true},
+        {text.rows, text.ffn_width, text.width, .in_place = false},
+        {text.rows, text.width, text.ffn_width, .in_place = true},
+    };
     plan->text_encoder = text.weights;
     plan->text_block = text.layer;
     plan->text_activations = text.activations;
-    plan->text_peak = text.weights + text.activations;
-    plan->text_peak_min = text.layer + text.activations;
+    if (precision != SORA_GPU_F32)
+        plan->text_activations += products_bytes(NULL, 4, products);
+    plan->text_peak = text.weights + plan->text_activations;
+    plan->text_peak_min = text.layer + plan->text_activations;
     return 0;
 }
 

@@ -30,13 +30,13 @@ struct sora_device_plan {
     uint64_t contexts;           /* keys and values of a prompt and a negative prompt, at most */
     uint64_t latent_state;       /* of a shard of one window, with what its neighbours send */
     uint64_t activations;        /* of one forward */
-    uint64_t scratch;            /* operands rounded to 16 bits */
-    uint64_t vae;                /* weights of the decoder */
-    uint64_t decoding;           /* past frames and activations of a decoder */
-    uint64_t decoding_min;       /* the same, frame by frame */
-    uint64_t text_encoder;       /* weights; 0: the model's folder does not tell */
-    uint64_t text_block;         /* of one block, when they come one at a time */
-    uint64_t text_activations;   /* of the longest prompt */
+    uint64_t scratch;          /* operands rounded to 16 bits, and a library's workspace and sums */
+    uint64_t vae;              /* weights of the decoder */
+    uint64_t decoding;         /* past frames and activations of a decoder */
+    uint64_t decoding_min;     /* the same, frame by frame */
+    uint64_t text_encoder;     /* weights; 0: the model's folder does not tell */
+    uint64_t text_block;       /* of one block, when they come one at a time */
+    uint64_t text_activations; /* of the longest prompt */
     /* Phases: as they like it, and as they must. Sampling has one way only. */
     uint64_t sampling_peak, decoding_peak, text_peak;
     uint64_t decoding_peak_min, text_peak_min;
@@ -54,6 +54,7 @@ struct sora_device_plan_shard {
     int height, width;   /* of latents */
     int latents, window; /* held at once; of one forward */
     enum sora_gpu_precision precision;
+    const struct sora_device *device; /* a card; NULL: one with a library of products */
 };
 int sora_device_plan_shard_make(const struct sora_device_plan_shard *shard,
                                 struct sora_device_plan *out_plan, struct sora_fault *fault);

@@ -187,7 +187,7 @@ static void plan_rows(const struct sora_device_plan *plan, struct plan_row rows[
         {"contexts", "keys and values of the texts", plan->contexts},
         {"latent_state", "latents and the solver's state", plan->latent_state},
         {"activations", "activations of one window", plan->activations},
-        {"scratch", "rounded operands", plan->scratch},
+        {"scratch", "rounded operands, products", plan->scratch},
         {"sampling_peak", "= sampling", plan->sampling_peak},
         {"vae", "VAE weights", plan->vae},
         {"decoding", "a decoder", plan->decoding},

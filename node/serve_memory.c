@@ -22,6 +22,11 @@ static enum sora_gpu_precision precision_of(const struct sora_device_caps *caps)
                                                   : SORA_GPU_BF16;
 }
 
+static bool is_card(const struct sora_serve *serve)
+{
+    return sora_gpu_device_card(serve->device) != NULL;
+}
+
 static uint64_t larger(uint64_t a, uint64_t b)
 {
     return a > b ? a : b;
@@ -56,6 +61,7 @@ static int plan_make(const struct sora_serve *serve, const struct sora_serve_sha
         .latents = asked->owned.end - asked->owned.first + 2 * window,
         .window = window,
         .precision = precision_of(&caps),
+        .device = is_card(serve) ? serve->device : NULL,
     };
     int error = sora_device_plan_shard_make(&shard, plan, fault);
     if (error)
@@ -105,11 +111,6 @@ int sora_serve_check_memory(struct sora_serve *serve, const struct sora_serve_sh
 }
 
 /* ---- room for a phase ---- */
-
-static bool is_card(const struct sora_serve *serve)
-{
-    return sora_gpu_device_card(serve->device) != NULL;
-}
 
 /* The transformer's weights and activations, and what its contexts hold; they come back when a
  * window runs. */

@@ -77,4 +77,14 @@ struct sora_gpu_usage {
 };
 void sora_gpu_device_usage(const struct sora_device *device, struct sora_gpu_usage *out_usage);
 
+/* Scratch that a product of f32 rows [m][k] with 16-bit weights [n][k] takes on the card, at most:
+ * rows that are rounded once, and what a library of products needs (docs/internals/GPU.md).
+ * `device` NULL: a card with such a library. Not of products whose device is F32. */
+struct sora_gpu_product {
+    int64_t m, n, k;
+    bool in_place; /* the result is added to what it replaces */
+};
+uint64_t sora_gpu_product_scratch(const struct sora_device *device,
+                                  const struct sora_gpu_product *product);
+
 #endif

@@ -105,21 +105,45 @@ static int piece_rows(int m, size_t row_bytes, size_t bound)
     return most >= (size_t)m ? m : most > PIECE_ROWS ? (int)most : PIECE_ROWS;
 }
 
+/* Fills rows, size and places of a plan whose other fields are set. */
+static void plan_cut(const struct bounds *bounds, int m, size_t n, size_t k, struct plan *plan)
+{
+    plan->rows = piece_rows(m, k * 2, bounds->rounded);
+    if (plan->apart)
+        plan->rows = piece_rows(plan->rows, n * 4, bounds->sums);
+    plan->rounded_at = align(bounds->workspace);
+    plan->sums_at = plan->rounded_at + align((size_t)plan->rows * k * 2);
+    plan->bias_at = plan->sums_at + (plan->apart ? align((size_t)plan->rows * n * 4) : 0);
+    plan->size = plan->bias_at + (plan->widen ? n * 4 : 0);
+}
+
 static struct plan plan_make(const struct sora_gpu_device *device, const struct gemm_args *args)
 {
-    const struct bounds *bounds = bounds_of(device);
-    size_t n = (size_t)args->n, k = (size_t)args->k;
     struct plan plan = {.apart = args->residual && args->residual == args->out};
     plan.pass = args->activation != KERNEL_NONE || args->factor || args->gate || args->residual;
     plan.widen = !plan.pass && args->bias && args->bias_type != KERNEL_F32;
-    plan.rows = piece_rows(args->m, k * 2, bounds->rounded);
-    if (plan.apart)
-        plan.rows = piece_rows(plan.rows, n * 4, bounds->sums);
-    plan.rounded_at = align(bounds->workspace);
-    plan.sums_at = plan.rounded_at + align((size_t)plan.rows * k * 2);
-    plan.bias_at = plan.sums_at + (plan.apart ? align((size_t)plan.rows * n * 4) : 0);
-    plan.size = plan.bias_at + (plan.widen ? n * 4 : 0);
+    plan_cut(bounds_of(device), args->m, (size_t)args->n, (size_t)args->k, &plan);
     return plan;
+}
+
+static bool is_large(int64_t m, int64_t n, int64_t k)
+{
+    return m >= ROWS_MIN && n >= COLUMNS_MIN && n % 4 == 0 && k % 8 == 0;
+}
+
+uint64_t sora_gpu_product_scratch(const struct sora_device *base,
+                                  const struct sora_gpu_product *product)
+{
+    struct sora_gpu_device *device = (struct sora_gpu_device *)(uintptr_t)base;
+    int64_t m = product->m, n = product->n, k = product->k;
+    struct plan plan = {.apart = product->in_place, .widen = !product->in_place};
+    if (m < ROWS_MIN || n < COLUMNS_MIN || k % 8)
+        return 0;
+    uint64_t own = (uint64_t)m * (uint64_t)k * 2;
+    if (!is_large(m, n, k) || m > INT32_MAX || (device && !sora_gpu_blas_class(device)))
+        return own;
+    plan_cut(device ? bounds_of(device) : &card_bounds, (int)m, (size_t)n, (size_t)k, &plan);
+    return plan.size > own ? plan.size : own;
 }
 
 static int convert(struct sora_stream *stream, const void *in, int in_type, void *out, int out_type,
@@ -190,9 +214,8 @@ static bool vector(const void *pointer)
 
 static bool takes(struct sora_gpu_device *device, const struct gemm_args *args)
 {
-    return args->m >= ROWS_MIN && args->n >= COLUMNS_MIN && args->n % 4 == 0 && args->k % 8 == 0 &&
-           vector(args->b) && vector(args->out) && vector(args->bias) &&
-           sora_gpu_blas_class(device);
+    return is_large(args->m, args->n, args->k) && vector(args->b) && vector(args->out) &&
+           vector(args->bias) && sora_gpu_blas_class(device);
 }
 
 int sora_gpu_blas_matmul(struct sora_stream *stream, enum sora_dtype type, struct gemm_args *args)

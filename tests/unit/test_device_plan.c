@@ -91,6 +91,44 @@ static void test_wan_small(void **state)
     assert_int_equal(plan.scratch, 0);
 }
 
+/* The feed-forward part's pieces are as large as the queries, keys and values leave room for, and
+ * equal; a shard of a video and the whole video have windows of one size and so the same pieces. */
+static void test_pieces(void **state)
+{
+    (void)state;
+    static const struct {
+        int heads, ffn;
+        int64_t tokens, rows;
+    } rows[] = {
+        {12, 8960, 32760, 16384},  /* Wan 1.3B, a window of 81 x 480x832: two pieces */
+        {40, 13824, 32760, 32760}, /* Wan 14B: one */
+        {12, 8960, 1560, 1560},    {12, 8960, 2048, 2048},
+        {12, 8960, 5000, 2560},    {1, 8960, 5000, 1792}, /* three pieces of no more than 2,048 */
+        {12, 8960, 1, 1},
+    };
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        const struct sora_transformer_config config = {
+            .heads = rows[i].heads, .head_size = 128, .ffn_width = rows[i].ffn};
+        assert_int_equal(sora_transformer_config_ffn_rows(&config, rows[i].tokens), rows[i].rows);
+    }
+}
+
+/* A product's scratch is what hip/gpu/ops_blas.c takes: 32 MiB of workspace, rounded rows of at
+ * most 256 MiB, sums of at most 128 MiB. test_gpu_blas compares it with what is taken. */
+static void test_scratch_of_products(void **state)
+{
+    (void)state;
+    const uint64_t mib = 1 << 20;
+    const struct sora_gpu_product small = {511, 1536, 1536, .in_place = true},
+                                  hidden = {16384, 1536, 8960, .in_place = true},
+                                  wide = {1 << 20, 4096, 4096, .in_place = false};
+    assert_int_equal(sora_gpu_product_scratch(NULL, &small), 0);
+    assert_int_equal(sora_gpu_product_scratch(NULL, &hidden),
+                     32 * mib + UINT64_C(14976) * (2 * 8960 + 4 * 1536));
+    /* Without a library all rows are rounded at once. */
+    assert_int_equal(sora_gpu_product_scratch(NULL, &wide), UINT64_C(2) * (1 << 20) * 4096);
+}
+
 static void test_wan_large(void **state)
 {
     (void)state;
@@ -168,6 +206,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_wan_small, scratch_setup, scratch_teardown),
+        cmocka_unit_test(test_pieces),
+        cmocka_unit_test(test_scratch_of_products),
         cmocka_unit_test_setup_teardown(test_wan_large, scratch_setup, scratch_teardown),
         cmocka_unit_test_setup_teardown(test_sizes_that_do_not_fit, scratch_setup,
                                         scratch_teardown),

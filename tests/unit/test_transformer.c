@@ -208,9 +208,11 @@ static void test_other_configs(void **state)
     config.heads = 1;
     config.in_channels = config.out_channels = 1;
     check_config(&config, SORA_DTYPE_F32, (const int[]){1, 2, 2}, 3);
-    /* More tokens than one product of the feed-forward part takes (2,048). */
+    /* More tokens than one product of the feed-forward part takes. */
     config.head_size = 8;
     config.heads = 2;
+    config.ffn_width = 96;
+    assert_int_equal(sora_transformer_config_ffn_rows(&config, 43 * 51), 1152);
     check_config(&config, SORA_DTYPE_F32, (const int[]){1, 43, 51}, 3);
 }
 
