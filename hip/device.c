@@ -1,112 +1,16 @@
 /*
  * The device's public functions: check every operand, then dispatch to the backend's table.
  *
- * Operands of an operation are listed in one array (name, view, element types, shape); a dimension
- * that defines others is compared with itself. The checks cost well under a microsecond, so they
- * stay on in release builds: a wrong shape must never reach a kernel.
+ * Operands of an operation are listed in one array (hip/operands.h). The checks cost well under a
+ * microsecond, so they stay on in release builds: a wrong shape must never reach a kernel.
  */
 #include "hip/device.h"
 
 #include "base/log.h"
 #include "hip/device_ops.h"
+#include "hip/operands.h"
 
 #include <string.h>
-
-#define TYPE_BIT(name) (1u << SORA_DTYPE_##name)
-#define TYPES_F32 TYPE_BIT(F32)
-#define TYPES_FLOAT (TYPE_BIT(F32) | TYPE_BIT(F16) | TYPE_BIT(BF16))
-#define TYPES_QUANTISED (TYPE_BIT(I8) | TYPE_BIT(F8))
-#define TYPES_ANY (TYPES_FLOAT | TYPES_QUANTISED | TYPE_BIT(I32) | TYPE_BIT(U8))
-
-enum operand_flags {
-    OPERAND_OPTIONAL = 1,
-    OPERAND_SAME = 2, /* may be the same view as the output */
-    OPERAND_OUT = 4,  /* the output: written, overlaps nothing else */
-};
-
-struct operand {
-    const char *name;
-    const struct sora_tensor *tensor;
-    unsigned types; /* TYPE_BIT set */
-    int flags;      /* enum operand_flags */
-    int rank;       /* -1: any */
-    int64_t shape[SORA_TENSOR_RANK_MAX];
-};
-
-#define COUNT(array) ((int)(sizeof(array) / sizeof((array)[0])))
-#define CHECK(stream, op, operands) operands_check(stream, op, operands, COUNT(operands))
-
-int sora_device_reject(const char *op, const char *operand, const char *reason)
-{
-    sora_log(SORA_LOG_ERROR, "device operand refused op=%s operand=%s reason=%s", op, operand,
-             reason);
-    return SORA_E_INVALID;
-}
-
-/* NULL when the operand is good by itself, else the reason. */
-static const char *operand_fault(const struct sora_device *device, const struct operand *operand)
-{
-    const struct sora_tensor *tensor = operand->tensor;
-    if (!sora_tensor_present(tensor))
-        return operand->flags & OPERAND_OPTIONAL ? NULL : "absent";
-    if (tensor->buffer->device != device)
-        return "other_device";
-    if ((unsigned)tensor->dtype > SORA_DTYPE_F8 || !(operand->types & (1u << tensor->dtype)))
-        return "dtype";
-    if (tensor->rank < 0 || tensor->rank > SORA_TENSOR_RANK_MAX ||
-        (operand->rank >= 0 && tensor->rank != operand->rank))
-        return "rank";
-    size_t size = sora_dtype_size(tensor->dtype);
-    if (tensor->offset % size)
-        return "alignment";
-    for (int i = 0; i < tensor->rank; i++) {
-        if (operand->rank >= 0 && tensor->shape[i] != operand->shape[i])
-            return "shape";
-        if (tensor->shape[i] < 1 || __builtin_mul_overflow(size, (size_t)tensor->shape[i], &size))
-            return "shape";
-    }
-    if (tensor->offset > tensor->buffer->size || size > tensor->buffer->size - tensor->offset)
-        return "bounds";
-    if (operand->flags & OPERAND_OUT && tensor->buffer->read_only)
-        return "read_only";
-    return NULL;
-}
-
-static bool tensors_overlap(const struct sora_tensor *a, const struct sora_tensor *b)
-{
-    return a->buffer == b->buffer && a->offset < b->offset + sora_tensor_size(b) &&
-           b->offset < a->offset + sora_tensor_size(a);
-}
-
-static bool tensors_same(const struct sora_tensor *a, const struct sora_tensor *b)
-{
-    return a->buffer == b->buffer && a->offset == b->offset && a->dtype == b->dtype &&
-           sora_tensor_count(a) == sora_tensor_count(b);
-}
-
-/* The output, where there is one, stands last. */
-static int operands_check(const struct sora_stream *stream, const char *op,
-                          const struct operand *operands, int count)
-{
-    if (!stream)
-        return sora_device_reject(op, "stream", "absent");
-    for (int i = 0; i < count; i++) {
-        const char *fault = operand_fault(stream->device, &operands[i]);
-        if (fault)
-            return sora_device_reject(op, operands[i].name, fault);
-    }
-    const struct operand *out = &operands[count - 1];
-    if (!(out->flags & OPERAND_OUT))
-        return 0;
-    for (int i = 0; i < count - 1; i++) {
-        const struct sora_tensor *in = operands[i].tensor;
-        if (!sora_tensor_present(in) || !tensors_overlap(in, out->tensor))
-            continue;
-        if (!(operands[i].flags & OPERAND_SAME) || !tensors_same(in, out->tensor))
-            return sora_device_reject(op, operands[i].name, "overlaps_output");
-    }
-    return 0;
-}
 
 static bool activation_valid(enum sora_activation activation)
 {
@@ -154,7 +58,8 @@ int sora_op_quantize(struct sora_stream *stream, const struct sora_tensor *in,
         return rc;
     if (k % 8)
         return sora_device_reject("quantize", "in", "columns_not_a_multiple_of_8");
-    if (scale->buffer->read_only || tensors_overlap(scale, in) || tensors_overlap(scale, out))
+    if (scale->buffer->read_only || sora_operands_overlap(scale, in) ||
+        sora_operands_overlap(scale, out))
         return sora_device_reject("quantize", "scale", "overlap");
     return stream->device->ops->quantize(stream, in, out, scale);
 }
@@ -386,7 +291,7 @@ int sora_op_combine(struct sora_stream *stream, const struct sora_combine *param
             operand_like(names[i], &params->terms[i], TYPES_F32, OPERAND_SAME, &params->terms[0]);
     operands[params->count] =
         operand_like("out", &params->out, TYPES_F32, OPERAND_OUT, &params->terms[0]);
-    int rc = operands_check(stream, "combine", operands, params->count + 1);
+    int rc = sora_operands_check(stream, "combine", operands, params->count + 1);
     return rc ? rc : stream->device->ops->combine(stream, params);
 }
 
