@@ -15,8 +15,8 @@ BUILD, SOURCE = sys.argv[1:3]
 PROGRAM = os.path.join(SOURCE, "tools/bench/measure_gpu.py")
 
 
-def measure(*words):
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("SORA_GPU")}
+def measure(*words, **more):
+    environment = {**{k: v for k, v in os.environ.items() if not k.startswith("SORA_GPU")}, **more}
     return subprocess.run([sys.executable, PROGRAM, *words, "--build", BUILD], capture_output=True, text=True,
                           env=environment, timeout=200, check=False)
 
@@ -39,6 +39,26 @@ class MeasureGpu(unittest.TestCase):
             self.assertEqual(again.returncode, 0)
             self.assertNotIn("emulated", again.stdout)
             self.assertIn("launches and copies of a forward", again.stdout)
+            with open(os.path.join(folder, "figures.md"), encoding="utf-8") as file:
+                self.assertIn("| launches and copies of a forward | ", file.read())
+
+    def test_a_failure_costs_its_own_part(self):
+        """Without PyTorch there is no model and no peer; the rest is measured, the failed tried again."""
+        with tempfile.TemporaryDirectory() as folder:
+            out, python = os.path.join(folder, "figures.json"), os.path.join(folder, "python")
+            with open(python, "w", encoding="utf-8") as file:
+                file.write("#!/bin/sh\necho no such module >&2\nexit 1\n")
+            os.chmod(python, 0o755)
+            for _ in range(2):
+                done = measure(out, "--only", "vae,launch,attention/peer", "--model", os.path.join(folder, "model"),
+                               "--python", python, SORA_GPU="emulator:nvidia")
+                self.assertEqual(done.returncode, 1, done.stdout + done.stderr)
+                self.assertIn("the peer's parts are left out", done.stdout)
+                with open(out, encoding="utf-8") as file:
+                    rows = json.load(file)
+                self.assertEqual(set(rows), {"vae", "launch"})
+                self.assertIn("was not made: no such module", rows["vae"]["error"])
+                self.assertGreater(rows["launch"]["launch_us"], 0)
 
     def test_without_a_card(self):
         with tempfile.TemporaryDirectory() as folder:

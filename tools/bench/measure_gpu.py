@@ -2,12 +2,15 @@
 """Measures a card: every figure of docs/BENCHMARKS.md that needs one, beside PyTorch in the same run.
 
 Usage: measure_gpu.py OUT.json --model DIR [--build BUILD] [--python PYTHON] [--device gpu0]
-                      [--minutes 9] [--only PART,...] [--tiny]
+                      [--minutes 24] [--only PART,...] [--tiny]
 
 DIR is a model of Wan 2.1 1.3B's dimensions with random weights; it is made by make_random_model.py
-(2.9 GB) when it is not there. PYTHON has torch (with CUDA) and diffusers; without it, or where they
-are missing, the peer's parts are left out. Parts that OUT.json has are not run again, and none is begun
-after --minutes, so a run that was cut off goes on with the same command. Parts in order:
+(2.9 GB) when it is not there. PYTHON has torch (with CUDA), diffusers and transformers; without them
+the peer's parts are left out, and so are those of a model that cannot be made. The libraries of
+NVIDIA's wheels that PYTHON has (cuBLASLt, nvrtc) are used on both sides. A part that fails costs its
+own figures. Parts that OUT.json has are not run again, failed ones are, and none is begun that would
+not end within --minutes, so a run that was cut off goes on with the same command. OUT.md has the
+figures as tables. Parts in order:
 
   selftest     every operation against the CPU
   launch       what a launch costs
@@ -20,6 +23,7 @@ after --minutes, so a run that was cut off goes on with the same command. Parts 
 With --tiny: small dimensions on the emulator, to see that everything runs; figures mean nothing.
 """
 import argparse
+import glob
 import json
 import os
 import subprocess
@@ -66,7 +70,7 @@ def parse_args():
     parser.add_argument("--build", default=os.path.join(ROOT, "build/release"))
     parser.add_argument("--python", default=sys.executable)
     parser.add_argument("--device", default="gpu0")
-    parser.add_argument("--minutes", type=float, default=9)
+    parser.add_argument("--minutes", type=float, default=24)
     parser.add_argument("--only", default="")
     parser.add_argument("--tiny", action="store_true")
     args = parser.parse_args()
@@ -103,13 +107,31 @@ def run(args, program, words, environment, seconds):
     return row
 
 
+def peer_has(args, module):
+    return subprocess.run([args.python, "-c", "import " + module], capture_output=True, check=False).returncode == 0
+
+
+def use_wheels(args):
+    """The folders of NVIDIA's wheels, where the engine's loader finds them: a machine with a driver and
+    PyTorch has no other cuBLASLt."""
+    asked = subprocess.run([args.python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"],
+                           capture_output=True, text=True, check=False).stdout.strip()
+    folders = glob.glob(os.path.join(asked, "nvidia/*/lib")) if asked else []
+    given = os.environ.get("LD_LIBRARY_PATH")
+    return {"LD_LIBRARY_PATH": ":".join(([given] if given else []) + sorted(folders))} if folders else {}
+
+
 def make_model(args, deadline):
-    """MODEL.json's folder; a marker at the end, as making it may be cut off."""
+    """Why there is no model, or None; a marker at the end, as making it may be cut off."""
     marker = os.path.join(args.model, "complete")
     if args.tiny or os.path.exists(marker):
         return None
-    done = subprocess.run([args.python, os.path.join(HERE, "make_random_model.py"), args.model],
-                          capture_output=True, text=True, check=False, timeout=max(60, deadline - time.monotonic()))
+    try:
+        done = subprocess.run([args.python, os.path.join(HERE, "make_random_model.py"), args.model],
+                              capture_output=True, text=True, check=False,
+                              timeout=max(60, deadline - time.monotonic()))
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return str(error)[:300]
     if done.returncode != 0:
         return (done.stderr.strip().splitlines() or ["no output"])[-1]
     with open(marker, "w", encoding="utf-8"):
@@ -142,12 +164,12 @@ def memory_ratio(rows):
     return ratio(rows, "vae/long", "vae", "memory_bytes_max")
 
 
-def report(rows):
-    """What the goals ask for, as far as it was measured."""
+def goals(rows):
+    """What the goals ask for, as far as it was measured: name, figure or None, goal."""
     torch_rate = value(rows, "matmul/peer", "tflop_per_s") or value(rows, "matmul", "tflop_per_s")
     forward_rate = value(rows, "transformer", "tflop_per_s")
     share = forward_rate / torch_rate if forward_rate and torch_rate else None
-    lines = [
+    return [
         ("transformer forward, PyTorch's seconds over ours", ratio(rows, "transformer/peer", "transformer"), ">= 1.3"),
         ("the same by own kernels", ratio(rows, "transformer/peer", "transformer/own"), ""),
         ("transformer, share of the large matmul rate", share, ">= 0.6"),
@@ -159,8 +181,55 @@ def report(rows):
         ("60 s of 480p, seconds of sampling", value(rows, "job", "sampling_s"), ""),
         ("60 s of 480p, memory peak, GB", (value(rows, "job", "memory_bytes_max") or 0) / 1e9 or None, ""),
     ]
-    for name, found, goal in lines:
-        print("%-52s %10s  %s" % (name, "-" if found is None else "%.4g" % found, goal))
+
+
+def cell(found):
+    return "-" if found is None else "%.4g" % found if isinstance(found, float) else str(found)
+
+
+def table(heads, lines):
+    rows = [heads, ["---"] * len(heads)] + [[cell(found) for found in line] for line in lines]
+    return "".join("| " + " | ".join(row) + " |\n" for row in rows)
+
+
+def write_tables(path, rows):
+    keys = ("median_s", "best_s", "tflop_per_s", "launches", "copies", "memory_bytes_max", "class", "torch", "error")
+    found = sorted({(row["device"], row.get("class", "")) for row in rows.values() if "device" in row})
+    with open(path, "w", encoding="utf-8") as file:
+        file.write("Measured by tools/bench/measure_gpu.py on %s.\n\n" % ("; ".join(" ".join(f) for f in found) or "no card"))
+        file.write(table(["figure", "measured", "goal"], goals(rows)) + "\n")
+        file.write(table(["part", *keys], [[name] + [row.get(key) for key in keys] for name, row in rows.items()]))
+
+
+def chosen_parts(args):
+    parts = {k: v for k, v in (TINY if args.tiny else FULL).items() if not args.only or k in args.only.split(",")}
+    if any(program == "peer" for program, *_ in parts.values()):
+        absent = [module for module in ("torch", "diffusers") if not peer_has(args, module)]
+        if absent:
+            print("%s has no %s: the peer's parts are left out" % (args.python, " and no ".join(absent)), flush=True)
+            parts = {k: v for k, v in parts.items() if v[0] != "peer"}
+    return parts
+
+
+def run_parts(args, rows, deadline):
+    """Runs what is missing; the names of parts for which no time was left."""
+    left, wheels, no_model = [], use_wheels(args), None
+    for name, (program, words, environment, minutes) in chosen_parts(args).items():
+        if name in rows and "error" not in rows[name]:
+            continue
+        if deadline - time.monotonic() < 30 * minutes:
+            left.append(name)
+            continue
+        if "MODEL" in words and not no_model:
+            no_model = make_model(args, deadline)
+        if "MODEL" in words and no_model:
+            rows[name] = {"error": "%s was not made: %s" % (args.model, no_model)}
+        else:
+            own = {} if program == "peer" else wheels
+            rows[name] = run(args, program, words, {**own, **environment}, max(60 * minutes, 60))
+        save(args.out, rows)
+        print("%-18s %s" % (name, json.dumps(rows[name])[:160]), flush=True)
+    return left
 
 
 def main():
@@ -170,24 +239,13 @@ def main():
     if os.path.exists(args.out):
         with open(args.out, encoding="utf-8") as file:
             rows = json.load(file)
-    probe = run(args, "engine", ["launch", "1"], {}, 120)
+    probe = run(args, "engine", ["launch", "1"], use_wheels(args), 120)
     if "error" in probe:
         sys.exit("measure_gpu: no card to measure: " + probe["error"])
-    failed = make_model(args, deadline)
-    if failed:
-        sys.exit("measure_gpu: %s was not made: %s" % (args.model, failed))
-    parts = {k: v for k, v in (TINY if args.tiny else FULL).items() if not args.only or k in args.only.split(",")}
-    left = []
-    for name, (program, words, environment, minutes) in parts.items():
-        if name in rows and "error" not in rows[name]:
-            continue
-        if deadline - time.monotonic() < 30 * minutes:
-            left.append(name)
-            continue
-        rows[name] = run(args, program, words, environment, max(60 * minutes, 60))
-        save(args.out, rows)
-        print("%-18s %s" % (name, json.dumps(rows[name])[:160]), flush=True)
-    report(rows)
+    left = run_parts(args, rows, deadline)
+    write_tables(os.path.splitext(args.out)[0] + ".md", rows)
+    for name, found, goal in goals(rows):
+        print("%-52s %10s  %s" % (name, cell(found), goal))
     if left:
         print("%d parts left, run the same command again: %s" % (len(left), ", ".join(left)))
     return 1 if any("error" in row for row in rows.values()) else 0
