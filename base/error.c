@@ -44,6 +44,18 @@ int sora_fault_set(struct sora_fault *fault, int code, const char *format, ...)
     return code;
 }
 
+int sora_fault_bounds(const char *of, const struct sora_bound *bounds, size_t count,
+                      struct sora_fault *fault)
+{
+    for (const struct sora_bound *bound = bounds; bound < bounds + count; bound++) {
+        if (bound->value < bound->min || bound->value > bound->max)
+            return sora_fault_set(fault, SORA_E_INVALID, "%s: %s is %lld; it must be %lld to %lld",
+                                  of, bound->name, (long long)bound->value, (long long)bound->min,
+                                  (long long)bound->max);
+    }
+    return SORA_OK;
+}
+
 const char *sora_error_text(int code)
 {
     if (code == SORA_OK)

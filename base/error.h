@@ -11,6 +11,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 /* X(name, value, text, retry): retry tells whether the same call may succeed later. */
 #define SORA_ERROR_TABLE(X)                                                                        \
@@ -69,6 +70,14 @@ struct sora_fault {
  * sentence wins. Returns `code`, so that callers write `return sora_fault_set(...)`. */
 int sora_fault_set(struct sora_fault *fault, int code, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
+
+struct sora_bound {
+    const char *name;
+    int64_t value, min, max; /* inclusive */
+};
+/* INVALID for the first value outside its bounds: "`of`: NAME is VALUE; it must be MIN to MAX". */
+int sora_fault_bounds(const char *of, const struct sora_bound *bounds, size_t count,
+                      struct sora_fault *fault);
 
 /* Translates an errno value (ENOENT to NOT_FOUND, EACCES/EPERM to DENIED, ENOSPC/EDQUOT to SPACE,
  * ENOMEM to MEMORY, the rest to IO). */

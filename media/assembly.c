@@ -47,10 +47,7 @@ static const char *const codec_names[] = {
 
 static int check_begin(const struct sora_assembly_begin *begin, struct sora_fault *fault)
 {
-    const struct {
-        const char *name;
-        int64_t value, min, max;
-    } ranges[] = {
+    const struct sora_bound bounds[] = {
         {"width", begin->width, 8, SORA_VIDEO_SIZE_MAX},
         {"height", begin->height, 8, SORA_VIDEO_SIZE_MAX},
         {"frame count", begin->frame_count, 1, SORA_REPORT_FRAMES_MAX},
@@ -62,13 +59,9 @@ static int check_begin(const struct sora_assembly_begin *begin, struct sora_faul
         {"overlap", begin->overlap_frames, 0, begin->window_frames},
         {"stride", begin->stride_frames, begin->window_frames > 0, SORA_REPORT_FRAMES_MAX},
     };
-    for (size_t i = 0; i < sizeof(ranges) / sizeof(ranges[0]); i++) {
-        if (ranges[i].value < ranges[i].min || ranges[i].value > ranges[i].max)
-            return sora_fault_set(fault, SORA_E_INVALID,
-                                  "assembly: %s is %lld; it must be %lld to %lld", ranges[i].name,
-                                  (long long)ranges[i].value, (long long)ranges[i].min,
-                                  (long long)ranges[i].max);
-    }
+    int rc = sora_fault_bounds("assembly", bounds, sizeof(bounds) / sizeof(bounds[0]), fault);
+    if (rc)
+        return rc;
     for (int i = 0; i < begin->cut_count; i++) {
         int before = i > 0 ? begin->cuts[i - 1] : -1;
         if (begin->cuts[i] <= before || begin->cuts[i] >= begin->frame_count)

@@ -161,10 +161,7 @@ static int lay_out(struct sora_contact_sheet *sheet, const char *title, struct s
 
 static int check_params(const struct sora_contact_sheet_params *params, struct sora_fault *fault)
 {
-    const struct {
-        const char *name;
-        int64_t value, min, max;
-    } ranges[] = {
+    const struct sora_bound bounds[] = {
         {"frame width", params->width, 1, SORA_PICTURE_SIZE_MAX},
         {"frame height", params->height, 1, SORA_PICTURE_SIZE_MAX},
         {"frame count", params->frame_count, 1, INT32_MAX},
@@ -173,14 +170,7 @@ static int check_params(const struct sora_contact_sheet_params *params, struct s
         {"picture count", params->picture_count_max, 0, SORA_CONTACT_PICTURES_MAX},
         {"picture width", params->picture_width ? params->picture_width : 96, 96, 1024},
     };
-    for (size_t i = 0; i < sizeof(ranges) / sizeof(ranges[0]); i++) {
-        if (ranges[i].value < ranges[i].min || ranges[i].value > ranges[i].max)
-            return sora_fault_set(fault, SORA_E_INVALID,
-                                  "contact sheet: %s is %lld; it must be %lld to %lld",
-                                  ranges[i].name, (long long)ranges[i].value,
-                                  (long long)ranges[i].min, (long long)ranges[i].max);
-    }
-    return SORA_OK;
+    return sora_fault_bounds("contact sheet", bounds, sizeof(bounds) / sizeof(bounds[0]), fault);
 }
 
 static int open_scaler(struct sora_contact_sheet *sheet, struct sora_fault *fault)

@@ -36,10 +36,7 @@ static int check_places(const struct sora_report_params *params, struct sora_fau
 
 static int check_params(const struct sora_report_params *params, struct sora_fault *fault)
 {
-    const struct {
-        const char *name;
-        int64_t value, min, max;
-    } ranges[] = {
+    const struct sora_bound bounds[] = {
         {"width", params->width, SORA_MOTION_BLOCK, 16384},
         {"height", params->height, SORA_MOTION_BLOCK, 16384},
         {"frame count", params->frame_count, 1, SORA_REPORT_FRAMES_MAX},
@@ -48,13 +45,9 @@ static int check_params(const struct sora_report_params *params, struct sora_fau
         {"overlap count", params->overlap_count, 0, SORA_REPORT_OVERLAPS_MAX},
         {"cut count", params->cut_count, 0, SORA_REPORT_CUTS_MAX},
     };
-    for (size_t i = 0; i < sizeof(ranges) / sizeof(ranges[0]); i++) {
-        if (ranges[i].value < ranges[i].min || ranges[i].value > ranges[i].max)
-            return sora_fault_set(fault, SORA_E_INVALID,
-                                  "report: %s is %lld; it must be %lld to %lld", ranges[i].name,
-                                  (long long)ranges[i].value, (long long)ranges[i].min,
-                                  (long long)ranges[i].max);
-    }
+    int rc = sora_fault_bounds("report", bounds, sizeof(bounds) / sizeof(bounds[0]), fault);
+    if (rc)
+        return rc;
     return check_places(params, fault);
 }
 

@@ -62,21 +62,16 @@ static int bounded_threads(int thread_count, int width, int height)
 
 static int check_params(const struct sora_segment_params *params, struct sora_fault *fault)
 {
-    const struct {
-        const char *name;
-        int value, min, max;
-    } ranges[] = {
+    const struct sora_bound bounds[] = {
         {"width", params->width, SIDE_MIN, SIDE_MAX},
         {"height", params->height, SIDE_MIN, SIDE_MAX},
         {"frame rate", params->fps, 1, 1000000},
         {"frame rate divisor", params->fps_divisor, 0, 1000000},
         {"thread count", params->thread_count, 0, 64},
     };
-    for (size_t i = 0; i < sizeof(ranges) / sizeof(ranges[0]); i++) {
-        if (ranges[i].value < ranges[i].min || ranges[i].value > ranges[i].max)
-            return sora_fault_set(fault, SORA_E_INVALID, "segment: %s is %d; it must be %d to %d",
-                                  ranges[i].name, ranges[i].value, ranges[i].min, ranges[i].max);
-    }
+    int rc = sora_fault_bounds("segment", bounds, sizeof(bounds) / sizeof(bounds[0]), fault);
+    if (rc)
+        return rc;
     return (int64_t)params->width * params->height <= PIXELS_MAX
                ? SORA_OK
                : sora_fault_set(fault, SORA_E_LIMIT,

@@ -36,23 +36,12 @@ struct sora_video_writer {
 
 /* ---- parameters ---- */
 
-static int check_range(const char *name, int value, int min, int max, struct sora_fault *fault)
-{
-    if (value >= min && value <= max)
-        return SORA_OK;
-    return sora_fault_set(fault, SORA_E_INVALID, "video %s is %d; it must be %d to %d", name, value,
-                          min, max);
-}
-
 static int choose(const struct sora_video_writer_params *params,
                   struct sora_video_choice *out_choice, struct sora_fault *fault)
 {
     const int divisor =
         params->fps_divisor > 0 && params->fps_divisor <= FPS_DIVISOR_MAX ? params->fps_divisor : 1;
-    const struct {
-        const char *name;
-        int value, min, max;
-    } ranges[] = {
+    const struct sora_bound bounds[] = {
         {"width", params->width, 2, SORA_VIDEO_SIZE_MAX},
         {"height", params->height, 2, SORA_VIDEO_SIZE_MAX},
         {"frame rate", params->fps, 1, SORA_VIDEO_FPS_MAX * divisor},
@@ -60,11 +49,9 @@ static int choose(const struct sora_video_writer_params *params,
         {"thread count", params->thread_count, 0, 64},
         {"tag count", params->tag_count, 0, SORA_VIDEO_TAGS_MAX},
     };
-    for (size_t i = 0; i < sizeof(ranges) / sizeof(ranges[0]); i++) {
-        int rc = check_range(ranges[i].name, ranges[i].value, ranges[i].min, ranges[i].max, fault);
-        if (rc)
-            return rc;
-    }
+    int rc = sora_fault_bounds("video", bounds, sizeof(bounds) / sizeof(bounds[0]), fault);
+    if (rc)
+        return rc;
     return sora_video_codec_choose(params, out_choice, fault);
 }
 

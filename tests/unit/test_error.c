@@ -94,6 +94,17 @@ static void fault_text_is_cut(void **state)
     assert_int_equal(strlen(fault.text), SORA_FAULT_TEXT_SIZE - 1);
 }
 
+static void the_first_value_out_of_bounds_is_named(void **state)
+{
+    (void)state;
+    const struct sora_bound bounds[] = {{"width", 8, 8, 64}, {"height", 65, 8, 64}, {"x", 0, 1, 2}};
+    struct sora_fault fault = {0};
+    assert_int_equal(sora_fault_bounds("frame", bounds, 1, &fault), SORA_OK);
+    assert_int_equal(fault.code, 0);
+    assert_int_equal(sora_fault_bounds("frame", bounds, 3, &fault), SORA_E_INVALID);
+    assert_string_equal(fault.text, "frame: height is 65; it must be 8 to 64");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -103,6 +114,7 @@ int main(void)
         cmocka_unit_test(errno_is_translated),
         cmocka_unit_test(first_fault_wins_and_is_printable),
         cmocka_unit_test(fault_text_is_cut),
+        cmocka_unit_test(the_first_value_out_of_bounds_is_named),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
