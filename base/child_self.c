@@ -75,6 +75,16 @@ static void begin_frame(struct sora_child_intake *intake)
     intake->got = 0;
 }
 
+/* Counts bytes that came; the header says how much room the rest needs. */
+static int take_bytes(struct sora_child_intake *intake, size_t count, struct sora_fault *fault)
+{
+    intake->got += count;
+    if (intake->got != sizeof(intake->header))
+        return SORA_OK;
+    int error = check_header(&intake->header, fault);
+    return error ? error : make_room(intake, fault);
+}
+
 int sora_child_intake_read(struct sora_child_intake *intake, int fd, int flags,
                            struct sora_frame *out_frame, struct sora_fault *fault)
 {
@@ -95,14 +105,9 @@ int sora_child_intake_read(struct sora_child_intake *intake, int fd, int flags,
         if (count < 0)
             return sora_fault_set(fault, SORA_E_IO, "cannot read from the stream: %s",
                                   strerror(errno));
-        intake->got += (size_t)count;
-        if (intake->got == sizeof(intake->header)) {
-            int error = check_header(&intake->header, fault);
-            if (!error)
-                error = make_room(intake, fault);
-            if (error)
-                return error;
-        }
+        int error = take_bytes(intake, (size_t)count, fault);
+        if (error)
+            return error;
         place = next_place(intake, &wanted);
     }
     *out_frame = (struct sora_frame){

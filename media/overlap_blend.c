@@ -77,37 +77,42 @@ static void enter_window(struct sora_overlap_blend *blend, int k)
     sora_colour_table(&blend->corrections[k], blend->table);
 }
 
+/* Room for the windows, and for as many frames as two of them share at most. */
+static int allocate(struct sora_overlap_blend *blend,
+                    const struct sora_overlap_blend_params *params)
+{
+    size_t count = (size_t)params->window_count;
+    blend->window_count = params->window_count;
+    blend->pixels = (size_t)params->width * (size_t)params->height;
+    blend->windows = calloc(count, sizeof(*blend->windows));
+    blend->corrections = calloc(count, sizeof(*blend->corrections));
+    if (!blend->windows || !blend->corrections)
+        return SORA_E_MEMORY;
+    memcpy(blend->windows, params->windows, count * sizeof(*blend->windows));
+    int32_t longest = 0;
+    for (int k = 0; k < params->window_count; k++)
+        longest = shared(blend, k) > longest ? shared(blend, k) : longest;
+    if (longest > 0)
+        blend->kept = calloc((size_t)longest, blend->pixels * 3 * sizeof(float));
+    return longest > 0 && !blend->kept ? SORA_E_MEMORY : SORA_OK;
+}
+
 int sora_overlap_blend_create(const struct sora_overlap_blend_params *params,
                               struct sora_overlap_blend **out_blend, struct sora_fault *fault)
 {
     int rc = check_params(params, fault);
-    struct sora_overlap_blend *blend = rc ? NULL : calloc(1, sizeof(*blend));
     if (rc)
         return rc;
-    size_t count = (size_t)params->window_count;
-    int32_t longest = 0;
-    if (blend) {
-        blend->window_count = params->window_count;
-        blend->pixels = (size_t)params->width * (size_t)params->height;
-        blend->windows = calloc(count, sizeof(*blend->windows));
-        blend->corrections = calloc(count, sizeof(*blend->corrections));
-    }
-    bool made = blend && blend->windows && blend->corrections;
-    for (size_t k = 0; made && k < count; k++) {
-        blend->windows[k] = params->windows[k];
-        blend->corrections[k] = params->corrections
-                                    ? params->corrections[k]
-                                    : (struct sora_colour_correction){.gain = {1, 1, 1}};
-    }
-    for (int k = 0; made && k < params->window_count; k++)
-        longest = shared(blend, k) > longest ? shared(blend, k) : longest;
-    if (made && longest > 0)
-        blend->kept = calloc((size_t)longest, blend->pixels * 3 * sizeof(float));
-    if (!made || (longest > 0 && !blend->kept)) {
+    struct sora_overlap_blend *blend = calloc(1, sizeof(*blend));
+    rc = blend ? allocate(blend, params) : SORA_E_MEMORY;
+    if (rc) {
         sora_overlap_blend_destroy(&blend);
-        return sora_fault_set(fault, SORA_E_MEMORY,
-                              "not enough memory to blend overlaps of %d frames", longest);
+        return sora_fault_set(fault, rc, "not enough memory to blend overlaps of %dx%d frames",
+                              params->width, params->height);
     }
+    const struct sora_colour_correction none = {.gain = {1, 1, 1}};
+    for (int k = 0; k < params->window_count; k++)
+        blend->corrections[k] = params->corrections ? params->corrections[k] : none;
     enter_window(blend, 0);
     *out_blend = blend;
     return SORA_OK;

@@ -34,14 +34,10 @@ static int add_need(struct agent_task *task, const Farm__BlobName *name, struct 
     return SORA_OK;
 }
 
-/* States must cover the shard, and for decoding what it reads. */
-static int check_states(const struct agent_task *task, struct sora_fault *fault)
+/* The first latent from `at` on of which there is no state. */
+static uint32_t covered_until(const Farm__ShardAssign *order, uint32_t at)
 {
-    const Farm__ShardAssign *order = task->order;
-    bool final = order->step == order->schedule->steps;
-    uint32_t context = final ? order->context_latents : 0;
-    uint32_t at = order->first > context ? order->first - context : 0;
-    for (bool found = true; order->step > 0 && at < order->end && found;) {
+    for (bool found = true; at < order->end && found;) {
         found = false;
         for (size_t i = 0; i < order->n_states; i++) {
             const Farm__StatePart *part = order->states[i];
@@ -51,8 +47,18 @@ static int check_states(const struct agent_task *task, struct sora_fault *fault)
             found = true;
         }
     }
-    if (order->step > 0 && at < order->end)
-        return sora_fault_set(fault, SORA_E_INVALID, "no state of latent %u at step %u", at,
+    return at;
+}
+
+/* States must cover the shard, and for decoding what it reads. */
+static int check_states(const struct agent_task *task, struct sora_fault *fault)
+{
+    const Farm__ShardAssign *order = task->order;
+    bool final = order->step == order->schedule->steps;
+    uint32_t context = final ? order->context_latents : 0;
+    uint32_t until = covered_until(order, order->first > context ? order->first - context : 0);
+    if (order->step > 0 && until < order->end)
+        return sora_fault_set(fault, SORA_E_INVALID, "no state of latent %u at step %u", until,
                               order->step);
     for (size_t i = 0; i < order->n_states; i++) {
         const Farm__StatePart *part = order->states[i];

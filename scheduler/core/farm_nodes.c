@@ -113,29 +113,10 @@ static void give(struct sora_farm_actions *out, struct sora_farm_action action)
     out->items[out->count++] = action;
 }
 
-/* One thing that the node holds: it should, or it is told to let go. */
-static void take_report(struct sora_farm *farm, sora_time now, const struct farm_node *node,
-                        const struct sora_farm_report *report, struct sora_farm_actions *out)
+/* What the task's owner says of it. */
+static void take_work(struct sora_farm *farm, struct farm_job *job, struct farm_task *task,
+                      const struct sora_farm_report *report)
 {
-    struct farm_job *job = farm_find_job(farm, &report->job);
-    struct farm_task *task = job ? farm_find_task(job, report->shard) : NULL;
-    bool ours = task && task->epoch && task->epoch == report->epoch && task->node == node->id;
-    if (!ours || report->work == SORA_WORK_STOPPED) {
-        if (ours)
-            farm_task_lost(farm, now, job, task, report->code ? report->code : SORA_E_INTERNAL);
-        give(out, (struct sora_farm_action){.kind = SORA_FARM_REVOKE,
-                                            .node = node->id,
-                                            .job = report->job,
-                                            .shard = report->shard,
-                                            .epoch = report->epoch});
-        return;
-    }
-    give(out, (struct sora_farm_action){.kind = SORA_FARM_RENEW,
-                                        .node = node->id,
-                                        .job = report->job,
-                                        .shard = report->shard,
-                                        .epoch = report->epoch,
-                                        .sequence = node->sequence});
     if (task->state == SORA_TASK_OFFERED)
         farm_granted(farm, job, task);
     if (task->state != SORA_TASK_ASSIGNED)
@@ -149,6 +130,27 @@ static void take_report(struct sora_farm *farm, sora_time now, const struct farm
         task->step = report->step;
     task->parked = report->work == SORA_WORK_PARKED && task->step == report->step;
     farm_settle_job(farm, job);
+}
+
+/* One thing that the node holds: it should, or it is told to let go. */
+static void take_report(struct sora_farm *farm, sora_time now, const struct farm_node *node,
+                        const struct sora_farm_report *report, struct sora_farm_actions *out)
+{
+    struct farm_job *job = farm_find_job(farm, &report->job);
+    struct farm_task *task = job ? farm_find_task(job, report->shard) : NULL;
+    bool ours = task && task->epoch && task->epoch == report->epoch && task->node == node->id;
+    bool keeps = ours && report->work != SORA_WORK_STOPPED;
+    struct sora_farm_action action = {.kind = keeps ? SORA_FARM_RENEW : SORA_FARM_REVOKE,
+                                      .node = node->id,
+                                      .job = report->job,
+                                      .shard = report->shard,
+                                      .epoch = report->epoch,
+                                      .sequence = keeps ? node->sequence : 0};
+    give(out, action);
+    if (keeps)
+        take_work(farm, job, task, report);
+    else if (ours)
+        farm_task_lost(farm, now, job, task, report->code ? report->code : SORA_E_INTERNAL);
 }
 
 static bool is_reported(const struct sora_farm_beat *beat, const struct farm_job *job,
