@@ -87,7 +87,7 @@ void agent_stop_task(struct agent_task *task, int code, const char *text)
                  "final_bytes=%llu",
                  job, task->shard, task->epoch, (unsigned long long)task->halo_bytes[0],
                  (unsigned long long)task->halo_bytes[1], (unsigned long long)task->halo_bytes[2]);
-    if (code == SORA_E_NUMERIC || sora_error_of_input(code))
+    if (code == SORA_E_NUMERIC || code == SORA_E_SPACE || sora_error_of_input(code))
         tell_why(task, code, text);
     task->stopped = true;
     task->code = code;

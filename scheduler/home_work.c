@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "scheduler/home_parts.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -103,6 +104,14 @@ void home_take_return(struct sora_home *home, const struct sora_origin *origin,
     if (!take || !(lease->text ? owns_text(home, take, origin, lease->epoch)
                                : owns(home, take, origin, lease->shard, lease->epoch, &latents)))
         return;
+    if (lease->stopped && lease->code == SORA_E_SPACE) { /* tried again until it works: said once */
+        char text[sizeof(take->job->failure)];
+        snprintf(text, sizeof(text), "the disk of %s is full", origin->identity->name);
+        if (strcmp(text, take->job->failure) != 0)
+            home_note(home, take->job, "%s: %s", text, lease->reason);
+        memcpy(take->job->failure, text, sizeof(text));
+        return;
+    }
     if (lease->stopped) { /* the node's report counts the failure */
         home_cut_text(lease->reason, take->job->failure, sizeof(take->job->failure));
         home_note(home, take->job, "failed on %s: %s", origin->identity->name, take->job->failure);

@@ -207,6 +207,9 @@ static bool add_misfit(struct sora_farm *farm, sora_time now, struct farm_job *j
 static bool count_loss(struct sora_farm *farm, struct farm_job *job, struct farm_task *task,
                        int code)
 {
+    task->full_node = code == SORA_E_SPACE ? task->node : 0;
+    if (code == SORA_E_SPACE)
+        return false; /* it waits until there is room, however often it is tried */
     task->failures += code != 0;
     task->elsewhere = code == SORA_E_NUMERIC;
     task->losses += code == 0;

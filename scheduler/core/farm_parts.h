@@ -41,7 +41,8 @@ struct farm_task {
     bool confirmed; /* the node has reported it */
     bool parked, segment_done;
     bool order_due, offer_due, segment_due;
-    bool elsewhere; /* its last result was no number: any other device may take it at once */
+    uint64_t full_node; /* whose disk was full when it had the task last; 0: none */
+    bool elsewhere;     /* its last result was no number: any other device may take it at once */
     sora_time offered_at, offer_at; /* first sent, next repetition */
 };
 

@@ -233,13 +233,20 @@ static bool recut_is_possible(const struct sora_farm *farm, sora_time now,
     return sora_plan_make(&plan_job, devices, count, &plan, NULL) == SORA_OK;
 }
 
-static void explain_waiting_shard(struct farm_job *job, int32_t shard)
+static void explain_waiting_shard(const struct sora_farm *farm, struct farm_job *job, int32_t shard)
 {
     struct sora_fault fault = {0};
-    sora_fault_set(&fault, SORA_E_BUSY,
-                   "shard %d of %d lost its device; waiting for another of the same class with "
-                   "enough memory",
-                   shard, job->shard_count);
+    const struct farm_node *full = farm_find_node(farm, job->shards[shard].full_node);
+    if (full)
+        sora_fault_set(&fault, SORA_E_SPACE,
+                       "the disk of %s is full: shard %d of %d is tried again until it has room, "
+                       "there or elsewhere",
+                       full->name, shard, job->shard_count);
+    else
+        sora_fault_set(&fault, SORA_E_BUSY,
+                       "shard %d of %d lost its device; waiting for another of the same class with "
+                       "enough memory",
+                       shard, job->shard_count);
     farm_set_reason(job, &fault);
 }
 
@@ -318,7 +325,7 @@ static void place_running(struct sora_farm *farm, sora_time now, struct farm_job
             farm_move_job(farm, job, SORA_JOB_QUEUED);
             return;
         }
-        explain_waiting_shard(job, i);
+        explain_waiting_shard(farm, job, i);
         waits = true;
     }
     if (waits)

@@ -270,6 +270,32 @@ static void input_that_no_node_can_use_fails_the_job_at_once(void **state)
     sora_farm_destroy(&farm);
 }
 
+static void a_full_disk_is_waited_for(void **state)
+{
+    (void)state;
+    const struct sora_farm_params params = {.cool_ns = 2, .failures_max = 3};
+    struct sora_farm *farm = NULL;
+    assert_int_equal(sora_farm_create(&params, &farm), SORA_OK);
+    struct sora_farm_job job = make_job(1);
+    beat_of(farm, 9, "brook", 0);
+    assert_int_equal(submit(farm, &job, NULL), SORA_OK);
+    static struct sora_farm_job_view view;
+    struct sora_farm_event tick = {.kind = SORA_FARM_TICK};
+    for (int i = 0; i < 5; i++) {
+        fail_shard(farm, &job, SORA_E_SPACE);
+        sora_farm_step(farm, 4, &tick, &actions, NULL);
+        assert_int_equal(sora_farm_job_view(farm, &job.id, &view), SORA_OK);
+        assert_int_equal(view.state, SORA_JOB_RUNNING);
+        assert_non_null(strstr(view.reason, "the disk of brook is full"));
+        sora_farm_step(farm, 6 + SORA_TIME_SECOND, &tick, &actions, NULL);
+        assert_non_null(find(SORA_FARM_OFFER));
+    }
+    of_shard(farm, &job, 0, SORA_FARM_GRANT, 0);
+    sora_farm_job_view(farm, &job.id, &view);
+    assert_string_equal(view.reason, "");
+    sora_farm_destroy(&farm);
+}
+
 /* What may be one node's own trouble is tried on each other node once. */
 static void input_that_one_node_lacks_moves_the_work(void **state)
 {
@@ -456,6 +482,7 @@ int main(void)
         cmocka_unit_test(a_lost_class_is_waited_for),
         cmocka_unit_test(a_shard_lost_while_decoding_gets_the_device_of_one_that_is_done),
         cmocka_unit_test(input_that_no_node_can_use_fails_the_job_at_once),
+        cmocka_unit_test(a_full_disk_is_waited_for),
         cmocka_unit_test(input_that_one_node_lacks_moves_the_work),
         cmocka_unit_test(texts_are_encoded_where_there_is_room),
     };
