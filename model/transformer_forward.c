@@ -125,25 +125,6 @@ static int self_attention(struct pass *pass, int layer)
     return code;
 }
 
-/* a += softmax(q KI^T / sqrt(D)) VI over a picture's keys: a softmax of its own. k is free here. */
-static int attend_image(struct pass *pass, const struct sora_attention *text,
-                        const struct sora_transformer_keys *keys)
-{
-    struct sora_attention attention = *text;
-    attention.k = keys->image_keys;
-    attention.v = keys->image_values;
-    attention.key_bias = (struct sora_tensor){0};
-    attention.out = by_head(pass, &pass->k);
-    int code = sora_op_attention(pass->stream, &attention);
-    const struct sora_combine sum = {
-        .count = 2,
-        .coefficients = {1.0f, 1.0f},
-        .terms = {pass->a, pass->k},
-        .out = pass->a,
-    };
-    return code ? code : sora_op_combine(pass->stream, &sum);
-}
-
 static int cross_attention(struct pass *pass, int layer)
 {
     const struct sora_transformer *transformer = pass->transformer;
@@ -171,8 +152,6 @@ static int cross_attention(struct pass *pass, int layer)
         .scale = (float)(1.0 / sqrt(transformer->config.head_size)),
     };
     code = sora_op_attention(pass->stream, &attention);
-    if (!code && sora_tensor_present(&keys->image_keys))
-        code = attend_image(pass, &attention, keys);
     const struct sora_linear_epilogue summed = {.residual = pass->x};
     if (!code)
         code = sora_linear_apply(pass->stream, &block->cross.to_out, &pass->a, &summed, &pass->x);

@@ -79,10 +79,9 @@ struct sora_transformer {
     size_t rope_mark; /* arena height above the rope tables, which live as long as the plan */
 };
 
-/* One layer's keys and values of a prompt, [text_keys,H,D]; of a picture, absent for now. */
+/* One layer's keys and values of a prompt, [text_keys,H,D]. */
 struct sora_transformer_keys {
     struct sora_tensor text_keys, text_values;
-    struct sora_tensor image_keys, image_values;
 };
 
 struct sora_transformer_context {
