@@ -265,8 +265,9 @@ static void note_order(struct sora_home *home, struct home_take *take, const str
     if (shard->ordered_epoch) {
         job->moves++;
         home_touch(home, job, &job->ticket);
-        home_note(home, job, "shard %d of take %d moved to %s/%s", action->shard, take->index,
-                  node->name, device);
+        bool same = strcmp(shard->node, node->name) == 0 && strcmp(shard->device, device) == 0;
+        home_note(home, job, "shard %d of take %d %s %s/%s", action->shard, take->index,
+                  same ? "begins again on" : "moved to", node->name, device);
     } else {
         home_note(home, job, "shard %d of take %d runs on %s/%s", action->shard, take->index,
                   node->name, device);
