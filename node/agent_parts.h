@@ -143,7 +143,8 @@ struct agent_device {
     bool in_int8; /* its child holds weights in int8, for a job that does not fit otherwise */
     char device_class[64]; /* as configured: the child's, unless in_int8 */
     struct sora_serve_ready caps;
-    sora_time start_at, ready_at, pause;
+    sora_time start_at, ready_at, pause, memory_at;
+    bool memory_asked; /* and not answered */
     char failure[SORA_FAULT_TEXT_SIZE];
     uint32_t closing; /* CLOSE commands without answer: what comes before it is of an old task */
     struct agent_task *task;

@@ -18,6 +18,7 @@
 #define PAUSE_MAX (60 * SORA_TIME_SECOND)
 #define HEALTHY_NS (60 * SORA_TIME_SECOND) /* so long ready, and the pause begins anew */
 #define START_NS (60 * SORA_TIME_SECOND)   /* for READY to come */
+#define MEMORY_NS (3 * SORA_TIME_SECOND)
 #define LOOK_NS (SORA_TIME_SECOND / 20)
 #define FRAMES_PER_STEP 64
 #define QUEUE_BYTES_MAX ((size_t)3 << 30) /* a shard's texts, and halos of two steps */
@@ -210,6 +211,8 @@ static bool take_ready(struct agent_device *device, const struct sora_frame *fra
         snprintf(device->device_class, sizeof(device->device_class), "%s", caps->device_class);
     device->ready = true;
     device->ready_at = device->agent->now;
+    device->memory_at = device->agent->now + MEMORY_NS;
+    device->memory_asked = false;
     device->failure[0] = '\0';
     device->agent->wake = true;
     sora_log(SORA_LOG_INFO, "worker ready device=%s class=\"%s\" memory_mb=%llu sandbox=\"%s\"",
@@ -243,6 +246,17 @@ static bool take_failed(struct agent_device *device, const struct sora_frame *fr
     return true;
 }
 
+static bool take_memory(struct agent_device *device, const struct sora_frame *frame)
+{
+    struct sora_serve_number bytes;
+    if (!device->memory_asked || frame->head_size != sizeof(bytes))
+        return false;
+    memcpy(&bytes, frame->head, sizeof(bytes));
+    device->memory_asked = false;
+    device->caps.memory_free = bytes.value > 0 ? (uint64_t)bytes.value : 0;
+    return true;
+}
+
 static bool take_frame(struct agent_device *device, const struct sora_frame *frame)
 {
     if (frame->kind == SORA_SERVE_READY)
@@ -251,6 +265,8 @@ static bool take_frame(struct agent_device *device, const struct sora_frame *fra
         return take_failed(device, frame); /* maybe in place of READY */
     if (!device->ready)
         return false;
+    if (frame->kind == SORA_SERVE_MEMORY_IS)
+        return take_memory(device, frame);
     if (frame->kind == SORA_SERVE_CLOSED) {
         bool expected = device->closing > 0;
         device->closing -= expected;
@@ -296,6 +312,19 @@ static bool models_come(const struct agent_device *device)
     return agent->now < agent->models_until && sora_model_store_reading(agent->params.models);
 }
 
+/* Other programs take and give back memory of a card while it idles. One that works for us is not
+ * asked: nothing else is offered it, and it would answer late. */
+static void ask_memory(struct agent_device *device)
+{
+    sora_time now = device->agent->now;
+    if (device->task || device->closing > 0 || device->memory_asked || now < device->memory_at ||
+        !sora_gpu_name_is(device->config->id))
+        return;
+    device->memory_at = now + MEMORY_NS;
+    device->memory_asked = true;
+    agent_command(device, SORA_SERVE_MEMORY, NULL, 0, NULL, 0);
+}
+
 void agent_device_step(struct agent_device *device)
 {
     sora_time now = device->agent->now;
@@ -307,6 +336,8 @@ void agent_device_step(struct agent_device *device)
         read_child(device);
     if (device->child && !device->ready && now >= device->ready_at)
         child_failed(device, "it did not start within 60 s");
+    if (device->child && device->ready)
+        ask_memory(device);
 }
 
 /* ---- commands ---- */

@@ -38,6 +38,27 @@ static int close_shard(struct sora_serve *serve, const struct sora_frame *frame,
     return 0;
 }
 
+/* What a shard can have: what is free, and of a card what this process holds from earlier ones. */
+static uint64_t memory_free(const struct sora_serve *serve)
+{
+    struct sora_gpu_usage usage = {.memory_bytes = 0};
+    struct sora_device_caps caps;
+    sora_device_caps(serve->device, &caps);
+    if (sora_gpu_device_card(serve->device))
+        sora_gpu_device_usage(serve->device, &usage);
+    uint64_t bytes = caps.memory_free + usage.memory_bytes;
+    return serve->memory_max && serve->memory_max < bytes ? serve->memory_max : bytes;
+}
+
+static int tell_memory(struct sora_serve *serve, const struct sora_frame *frame,
+                       struct sora_fault *fault)
+{
+    (void)frame, (void)fault;
+    const struct sora_serve_number head = {(int64_t)memory_free(serve)};
+    sora_serve_answer(serve, SORA_SERVE_MEMORY_IS, &head, sizeof(head));
+    return 0;
+}
+
 #define SPAN sizeof(struct sora_serve_span)
 static const struct command commands[] = {
     {SORA_SERVE_OPEN, "open", 0, false, sora_serve_open},
@@ -58,6 +79,7 @@ static const struct command commands[] = {
     {SORA_SERVE_STATE, "state", SPAN, true, sora_serve_state},
     {SORA_SERVE_DECODE, "decode", sizeof(struct sora_serve_decode), true, sora_serve_decode},
     {SORA_SERVE_CLOSE, "close", 0, false, close_shard},
+    {SORA_SERVE_MEMORY, "memory", 0, false, tell_memory},
 };
 _Static_assert(sizeof(struct sora_serve_shard) <= SORA_CHILD_HEAD_MAX,
                "a head holds every command");
@@ -128,7 +150,7 @@ static void dispatch(struct sora_serve *serve, const struct sora_frame *frame)
     struct sora_fault fault = {0};
     if (command && command->needs_shard && serve->is_void)
         return;
-    if (frame->kind != SORA_SERVE_TEXT)
+    if (frame->kind != SORA_SERVE_TEXT && frame->kind != SORA_SERVE_MEMORY)
         sora_text_rows_encoder_close(&serve->model.encoder);
     if (frame->kind == SORA_SERVE_SHARD)
         serve->is_void = false;
@@ -277,7 +299,7 @@ static void describe(const struct sora_serve *serve, struct sora_serve_ready *re
     else if (uname(&system) == 0)
         snprintf(ready->arch, sizeof(ready->arch), "%.63s", system.machine);
     ready->memory_total = lower(caps.memory_total, serve->memory_max);
-    ready->memory_free = lower(caps.memory_free, serve->memory_max);
+    ready->memory_free = memory_free(serve);
     ready->threads = caps.thread_count;
 }
 

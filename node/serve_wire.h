@@ -47,6 +47,7 @@ enum sora_serve_command {
     SORA_SERVE_DECODE,          /* sora_serve_decode; payload: path prefix. PIECE ..., DECODED.
                                    After a failure pieces that were told remain */
     SORA_SERVE_CLOSE,           /* drop the shard. CLOSED */
+    SORA_SERVE_MEMORY,          /* what others leave of a card now. MEMORY_IS */
 };
 
 enum sora_serve_answer {
@@ -64,7 +65,8 @@ enum sora_serve_answer {
     SORA_SERVE_PIECE,         /* sora_serve_piece; payload: path of a finished segment file */
     SORA_SERVE_DECODED,       /* sora_serve_span (microseconds: of the whole decoding) */
     SORA_SERVE_CLOSED,
-    SORA_SERVE_FAILED, /* sora_serve_failed; payload: the sentence */
+    SORA_SERVE_MEMORY_IS, /* sora_serve_number (bytes), as memory_free of READY */
+    SORA_SERVE_FAILED,    /* sora_serve_failed; payload: the sentence */
 };
 
 struct sora_serve_number {
@@ -104,7 +106,7 @@ struct sora_serve_decode {
 };
 struct sora_serve_ready {
     char kind[16], name[128], arch[64], device_class[64], int8_class[64];
-    uint64_t memory_total, memory_free;
+    uint64_t memory_total, memory_free; /* free: with what this process itself holds of a card */
     int32_t threads;
     char sandbox[64]; /* "landlock seccomp rlimits" */
 };

@@ -224,6 +224,7 @@ void sora_gpu_device_usage(const struct sora_device *base, struct sora_gpu_usage
     SORA_ASSERT(sora_gpu_device_card(base) != NULL);
     sora_gpu_pool_use(device->pool, &use);
     *out_usage = (struct sora_gpu_usage){
+        .memory_bytes = use.used_bytes,
         .memory_bytes_max = use.used_bytes_max,
         .launches = atomic_load_explicit(&device->launches, memory_order_relaxed),
         .copies = atomic_load_explicit(&device->copies, memory_order_relaxed),

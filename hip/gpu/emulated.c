@@ -3,6 +3,7 @@
  */
 #include "hip/gpu/emulated.h"
 
+#include <inttypes.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -47,6 +48,17 @@ static uint64_t memory_total(void)
     return state.controls.memory_total ? state.controls.memory_total : MEMORY_TOTAL;
 }
 
+static uint64_t memory_left(void)
+{
+    uint64_t held = state.counts.live_bytes, others = 0;
+    FILE *file = state.controls.others[0] ? fopen(state.controls.others, "r") : NULL;
+    if (file && fscanf(file, "%9" SCNu64, &others) == 1)
+        held += others << 20;
+    if (file)
+        fclose(file);
+    return memory_total() > held ? memory_total() - held : 0;
+}
+
 static int lost(void)
 {
     bool is_lost = state.controls.lost_at && state.counts.work >= state.controls.lost_at;
@@ -57,8 +69,7 @@ static int allocate(void **memory, size_t size)
 {
     if (lost())
         return STATUS_LOST;
-    if (++state.counts.allocations == state.controls.memory_at || size > memory_total() ||
-        state.counts.live_bytes > memory_total() - size)
+    if (++state.counts.allocations == state.controls.memory_at || size > memory_left())
         return SORA_GPU_STATUS_MEMORY;
     /* No more than was asked for, so that a sanitizer sees what runs over the end. */
     void *block = NULL;
@@ -196,7 +207,7 @@ static int call_memory_info(size_t *free_bytes, size_t *total)
 {
     pthread_mutex_lock(&state.lock);
     *total = memory_total();
-    *free_bytes = *total > state.counts.live_bytes ? *total - state.counts.live_bytes : 0;
+    *free_bytes = memory_left();
     int status = lost();
     pthread_mutex_unlock(&state.lock);
     return status;

@@ -15,6 +15,7 @@
 
 struct sora_emulated_controls {
     uint64_t memory_total; /* bytes that each card has; 0: 16 GiB */
+    char others[256];      /* a file with the MiB that other programs hold; "": none do */
     int64_t memory_at;     /* the n-th allocation from now on fails; 0: none */
     int64_t lost_at;       /* from the n-th copy or launch on the card is lost; 0: never */
     enum sora_emulator_order order;

@@ -71,7 +71,8 @@ const struct sora_gpu_card *sora_gpu_device_card(const struct sora_device *devic
 
 /* What a device of this backend has used since it was made. */
 struct sora_gpu_usage {
-    uint64_t memory_bytes_max; /* of buffers and scratch, at one time */
+    uint64_t memory_bytes;     /* of buffers and scratch, now */
+    uint64_t memory_bytes_max; /* the same, at most */
     int64_t launches;          /* kernels, a library's product counted as one */
     int64_t copies;            /* between host and card and on the card, in pieces of staging */
 };

@@ -26,10 +26,16 @@ bool sora_gpu_name_is(const char *name)
     return name_position(name) >= 0;
 }
 
-/* One of ":lost=300", ":memory=24"; returns what follows, NULL for anything else. */
+/* One of ":lost=300", ":memory=24", ":others=FILE" as the last; returns what follows, NULL for
+ * anything else. */
 static const char *take_option(const char *text, struct sora_emulated_controls *controls)
 {
     static const char *const names[] = {":lost=", ":memory="};
+    static const char others[] = ":others=";
+    if (strncmp(text, others, strlen(others)) == 0) {
+        snprintf(controls->others, sizeof(controls->others), "%s", text + strlen(others));
+        return text + strlen(text);
+    }
     for (int i = 0; i < 2; i++) {
         size_t length = strlen(names[i]);
         if (strncmp(text, names[i], length) != 0 || !isdigit((unsigned char)text[length]))
@@ -48,7 +54,7 @@ static const char *take_option(const char *text, struct sora_emulated_controls *
 }
 
 /* "nvidia:lost=300:memory=24": that card has 24 MiB and is lost at its 300th copy or launch, in
- * every process. */
+ * every process. What other programs hold of it is in a file, in MiB, for tests. */
 static int take_faults(const char *text, char *out_kind, size_t size, struct sora_fault *fault)
 {
     struct sora_emulated_controls controls = {.seed = 0};
@@ -59,10 +65,11 @@ static int take_faults(const char *text, char *out_kind, size_t size, struct sor
     for (const char *at = text + length; *at;) {
         at = take_option(at, &controls);
         if (!at)
-            return sora_fault_set(fault, SORA_E_INVALID,
-                                  SWITCH "=" SWITCH_EMULATOR
-                                         "%.60s: after the kind may stand :lost=N and :memory=MIB",
-                                  text);
+            return sora_fault_set(
+                fault, SORA_E_INVALID,
+                SWITCH "=" SWITCH_EMULATOR
+                       "%.60s: after the kind may stand :lost=N, :memory=MIB and :others=FILE",
+                text);
     }
     sora_emulated_set(&controls);
     return 0;

@@ -118,6 +118,27 @@ class Cards(unittest.TestCase):
                 self.assertEqual([device.split("-")[2] for device in
                                   self.report(home, job)["devices"]], classes)
 
+    def test_a_card_that_others_use_is_offered_less(self):
+        """Its free memory is read while it idles; what does not fit any more is not begun on it."""
+        others = os.path.join(self.model, "vae", "others")  # where the worker may read
+        os.environ["SORA_GPU"] = f"emulator:simt64:memory=64:others={others}"
+        with Farm(BUILD, self.model, options=("--devices", "gpu0")) as farm:
+            home = farm.home
+
+            def free():
+                devices = [device for node in home.json("nodes") for device in node["devices"]]
+                return devices[0]["memory_free"] if devices else 0
+            home.wait(lambda: home.json("models") and free() > 0, 20, "the card")
+            before = free()
+            with open(others, "w", encoding="utf-8") as file:
+                file.write("63")
+            home.wait(lambda: free() < 1 << 20, 20, "less free memory")
+            job = home.submit(*JOB)
+            home.wait(lambda: "largest free is" in home.json("status", job)["reason"], 20, "the reason")
+            self.assertIn("node0/gpu0", home.json("status", job)["reason"])
+            os.unlink(others)
+            home.wait(lambda: free() == before or home.json("status", job)["shards"], 20, "its memory")
+
     def test_a_lost_card_costs_its_worker(self):
         home = self.farm("emulator:simt64:lost=700")
         job = home.submit(*JOB)

@@ -85,6 +85,40 @@ static void ready_tells_the_card(void **state)
     serve_stop(&node);
 }
 
+/* What other programs hold of a card counts, what the worker itself does not. */
+static void memory_of_others(void **state)
+{
+    (void)state;
+    struct serve_node node;
+    char text[700];
+    const uint64_t mib = 1 << 20;
+    uint64_t first = 0;
+    snprintf(text, sizeof(text), "emulator:nvidia:memory=64:others=%s", scratch_path("others"));
+    setenv("SORA_GPU", text, 1);
+    serve_start_on(&node, SORA_WORKER, MODELS, "gpu0", "0");
+    assert_int_equal(node.ready.memory_total, 64 * mib);
+    assert_in_range(node.ready.memory_free, 40 * mib, 64 * mib);
+    serve_open(&node, MODEL);
+    struct serve_job job = make_job(&node);
+    serve_begin(&node, &job, whole);
+    serve_loaded(&node, 0);
+    free(serve_sample(&node, 1, &job));
+    for (uint64_t held = 0; held <= 20; held += 20) {
+        FILE *file = fopen(scratch_path("others"), "w");
+        assert_true(file && fprintf(file, "%d", (int)held) > 0 && fclose(file) == 0);
+        serve_send(&node, SORA_SERVE_MEMORY, NULL, 0, NULL, 0);
+        struct sora_frame frame = serve_expect(&node, SORA_SERVE_MEMORY_IS);
+        const struct sora_serve_number *bytes = frame.head;
+        if (held == 0) /* but for staging, which the emulator counts */
+            assert_in_range(bytes->value, node.ready.memory_free - 8 * mib, node.ready.memory_free);
+        else
+            assert_int_equal(bytes->value, first - held * mib);
+        first = (uint64_t)bytes->value;
+    }
+    serve_stop(&node);
+    serve_job_fini(&job);
+}
+
 /* ---- libraries outside the system's folders ---- */
 
 /* What a worker says first, with its libraries where its sandbox would not let it read. */
@@ -268,6 +302,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(ready_tells_the_card),
+        cmocka_unit_test(memory_of_others),
         cmocka_unit_test(a_library_of_products_from_anywhere),
         cmocka_unit_test(a_driver_from_anywhere),
         cmocka_unit_test(shards_on_cards),
