@@ -23,7 +23,7 @@ static const struct sora_setting option_rows[] = {
      "NAME", "cpu0, gpu0, ...; default the first card that is found, else cpu0", true},
     {"precision", 0, SORA_SETTING_CHOICE, offsetof(struct sora_render_options, precision), 0, 0,
      SORA_GPU_PRECISION_CHOICES, NULL,
-     "of products on a card; int8 (error 0.5 %), fp8 (2 %): of weights; default bf16", true},
+     "of products on a card; int8 (error 0.5 %), fp8 (3 %): of weights; default bf16", true},
     {"threads", 't', SORA_SETTING_INT, offsetof(struct sora_render_options, threads), 1, 256, NULL,
      "N", "CPU threads; default all; changes no bit of the result", false},
     FILE_ROW("noise", 0, noise, "FILE",

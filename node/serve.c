@@ -186,7 +186,7 @@ static const struct sora_setting option_rows[] = {
         "private memory at most, of a card its own; 0 or absent: no limit"),
     {"precision", 0, SORA_SETTING_CHOICE, offsetof(struct options, precision), 0, 0,
      SORA_GPU_PRECISION_CHOICES, NULL,
-     "of products on a card; int8 (error 0.5 %), fp8 (2 %): of weights; default bf16", true},
+     "of products on a card; int8 (error 0.5 %), fp8 (3 %): of weights; default bf16", true},
     ROW("cache", SORA_SETTING_STRING, cache, 1, SORA_FILE_PATH_SIZE, "DIR",
         "a folder that keeps kernels compiled for a card; default none"),
     ROW("read", SORA_SETTING_STRING, read, 1, SORA_FILE_PATH_SIZE, "DIR",

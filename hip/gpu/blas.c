@@ -4,7 +4,8 @@
  * API reference (from 0.6, ROCm 6.0, on its types are HIP's).
  *
  * Both count matrices by columns. A row-major [m][k] is their column-major k x m, so out^T (n x m)
- * is weight^T, transposed, times rows^T; the bias then lies along their rows, as they want it.
+ * is weight^T, transposed, times rows^T; the bias then lies along their rows, as they want it, and
+ * the first operand alone is transposed, as fp8 must be.
  */
 #include "hip/gpu/blas.h"
 
@@ -17,6 +18,8 @@
 #define TYPE_F32 0
 #define TYPE_F16 2
 #define TYPE_BF16 14
+#define TYPE_F8 28        /* e4m3 */
+#define TYPE_F8_FNUZ 1000 /* hipBLASLt on gfx942: the same codes mean half */
 #define EPILOGUE_BIAS 4
 #define PREFERENCE_WORKSPACE 1
 #define PREFERENCE_ALIGNMENT 5 /* of the first of four operands; cuBLASLt only */
@@ -276,12 +279,19 @@ static int set_bias(struct sora_gpu_blas *blas, void *operation, const void *bia
     return blas->calls.operation_set(operation, blas->row->attribute_bias, &bias, sizeof(bias));
 }
 
+static int type_number(const struct sora_gpu_blas *blas, enum sora_dtype dtype)
+{
+    if (dtype == SORA_DTYPE_F8)
+        return blas->params.fnuz ? TYPE_F8_FNUZ : TYPE_F8;
+    return dtype == SORA_DTYPE_F16 ? TYPE_F16 : TYPE_BF16;
+}
+
 static int describe(struct sora_gpu_blas *blas, struct entry *entry)
 {
     const struct blas_calls *calls = &blas->calls;
     const int32_t transposed = blas->row->transposed;
     const uint32_t epilogue = EPILOGUE_BIAS;
-    const int type = entry->dtype == SORA_DTYPE_F16 ? TYPE_F16 : TYPE_BF16;
+    const int type = type_number(blas, entry->dtype);
     const uint64_t m = (uint64_t)entry->m, n = (uint64_t)entry->n, k = (uint64_t)entry->k;
     int status = calls->operation_create(&entry->operation, blas->row->compute_f32, TYPE_F32);
     if (!status)
@@ -347,11 +357,12 @@ static struct entry *entry_get(struct sora_gpu_blas *blas,
 static int multiply(struct sora_gpu_blas *blas, const struct sora_gpu_blas_product *product,
                     const struct entry *entry)
 {
-    const float one = 1.0f, zero = 0.0f;
+    const bool halves = blas->params.fnuz && entry->dtype == SORA_DTYPE_F8; /* both operands */
+    const float alpha = halves ? 4.0f : 1.0f, zero = 0.0f;
     int status = product->bias ? set_bias(blas, entry->operation, product->bias) : 0;
     if (!status)
         status = blas->calls.multiply(
-            blas->handle, entry->operation, &one, product->weight, entry->weight, product->rows,
+            blas->handle, entry->operation, &alpha, product->weight, entry->weight, product->rows,
             entry->rows, &zero, product->out, entry->out, product->out, entry->out,
             entry->algorithm, product->workspace, blas->params.workspace_bytes, product->stream);
     return status;

@@ -2,10 +2,10 @@
  * Large matrix products by the vendor's own library: cuBLASLt or hipBLASLt, loaded at run time.
  *
  * Only this module knows the library's symbols and numbers. A product is exact in meaning: 16-bit
- * operands, f32 sums, f32 results, optionally a bias per column; nothing else is asked of it. For
- * each shape the library's heuristic picks an algorithm once, within a hard bound of workspace, and
- * the choice is kept, so that one shape is always computed alike. What the library does not take
- * ends with UNSUPPORTED; the caller's kernels do it then.
+ * or fp8 operands, f32 sums, f32 results, optionally a bias per column; nothing else is asked of
+ * it. For each shape the library's heuristic picks an algorithm once, within a hard bound of
+ * workspace, and the choice is kept, so that one shape is always computed alike. What the library
+ * does not take ends with UNSUPPORTED; the caller's kernels do it then.
  *
  * Ownership: the caller owns an instance and destroys it before the driver's context. Threads: any,
  * one at a time (a lock inside). Products are queued in the given stream and do not block; making
@@ -24,6 +24,7 @@ struct sora_gpu_blas_params {
     enum sora_gpu_vendor vendor; /* AMD or NVIDIA: whose names are looked up */
     const char *library;         /* NULL: the vendor's usual names; else this file only */
     size_t workspace_bytes;      /* no algorithm may need more */
+    bool fnuz;                   /* the card's fp8 has the exponent's bias 8 */
 };
 
 /* What the environment variable SORA_GPU_BLAS asks for: false with "off"; the file that it names,
@@ -43,9 +44,10 @@ const char *sora_gpu_blas_name(const struct sora_gpu_blas *blas);
 /* The file that was loaded. */
 const char *sora_gpu_blas_library(const struct sora_gpu_blas *blas);
 
-/* out[m][n] = rows[m][k] weight[n][k]^T + bias[n], all 16-byte aligned, k a multiple of 8. */
+/* out[m][n] = rows[m][k] weight[n][k]^T + bias[n], all 16-byte aligned, k a multiple of 8. With F8
+ * (sora_op_quantize) n and k are multiples of 16 and there is no bias. */
 struct sora_gpu_blas_product {
-    enum sora_dtype dtype; /* of rows and weight: BF16 or F16 */
+    enum sora_dtype dtype; /* of rows and weight: BF16, F16 or F8 */
     int m, n, k;
     const void *rows, *weight;
     const float *bias; /* optional */

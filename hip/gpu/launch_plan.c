@@ -153,7 +153,6 @@ int sora_plan_epilogue(struct gemm_args *args, struct sora_launch_plan *out_plan
         return SORA_E_INVALID;
     args->k = args->a_stride = args->n;
     args->b = NULL;
-    args->b_scale = NULL;
     product_flags(args, false, 4);
     args->out_vector = args->out_vector && aligned(args->a);
     return plan_fill(SORA_KERNEL_epilogue,

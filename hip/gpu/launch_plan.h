@@ -70,7 +70,8 @@ int sora_plan_gemm(const struct sora_kernel_target *target, enum sora_dtype prec
                    enum sora_plan_weight weight, struct gemm_args *args,
                    struct sora_launch_plan *out_plan);
 
-/* The epilogue alone, over f32 sums [m][n] at `a` that are already there; may be in place. Sets the
+/* The epilogue alone, over f32 sums [m][n] at `a` that are already there, with the scales of both
+ * operands; may be in place. Sets the
  * flags as sora_plan_gemm does. */
 int sora_plan_epilogue(struct gemm_args *args, struct sora_launch_plan *out_plan);
 

@@ -2,9 +2,10 @@
  * Large products by the vendor's library, where its work is exact in meaning.
  *
  * A product goes in pieces of rows, so that scratch is bounded whatever the size: the rows rounded
- * to 16 bits, and where the result adds to what it replaces the sums as well. The library adds a
- * bias; everything else an epilogue can do is one pass of our own over the sums. Pieces depend on
- * the shape alone, never on how much memory is free: the same bits come out every time.
+ * to 16 bits or, beside weights of fp8, to fp8 with a scale per row, and where the result adds to
+ * what it replaces the sums as well. The library adds a bias; everything else an epilogue can do is
+ * one pass of our own over the sums. Pieces depend on the shape alone, never on how much memory is
+ * free: the same bits come out every time.
  */
 #include "hip/gpu/internal.h"
 
@@ -49,6 +50,7 @@ void sora_gpu_blas_open(struct sora_gpu_device *device)
         .vendor = library_vendor(device),
         .library = named,
         .workspace_bytes = bounds_of(device)->workspace,
+        .fnuz = device->target.fp8 == SORA_GPU_FP8_FNUZ,
     };
     struct sora_fault fault = {0};
     int error = sora_gpu_blas_create(&params, &device->blas, &fault);
@@ -117,10 +119,12 @@ static void plan_cut(const struct bounds *bounds, int m, size_t n, size_t k, str
     plan->size = plan->bias_at + (plan->widen ? n * 4 : 0);
 }
 
-static struct plan plan_make(const struct sora_gpu_device *device, const struct gemm_args *args)
+static struct plan plan_make(const struct sora_gpu_device *device, enum sora_dtype type,
+                             const struct gemm_args *args)
 {
     struct plan plan = {.apart = args->residual && args->residual == args->out};
-    plan.pass = args->activation != KERNEL_NONE || args->factor || args->gate || args->residual;
+    plan.pass = args->activation != KERNEL_NONE || args->factor || args->gate || args->residual ||
+                type == SORA_DTYPE_F8;
     plan.widen = !plan.pass && args->bias && args->bias_type != KERNEL_F32;
     plan_cut(bounds_of(device), args->m, (size_t)args->n, (size_t)args->k, &plan);
     return plan;
@@ -154,12 +158,42 @@ static int convert(struct sora_stream *stream, const void *in, int in_type, void
     return sora_gpu_launch_elements(stream, SORA_KERNEL_convert, &args, count);
 }
 
+/* The scales of `rows` rows of fp8: behind the codes, where rows of 16 bits have their second half,
+ * so that both types take the same scratch. */
+static float *scales_of(const struct plan *plan, const struct gemm_args *args, char *scratch,
+                        int rows)
+{
+    return (float *)(scratch + plan->rounded_at + align((size_t)rows * (size_t)args->k));
+}
+
+/* The first `rows` rows in the library's type. */
+static int round_rows(struct sora_stream *stream, const struct plan *plan, enum sora_dtype type,
+                      const struct gemm_args *args, char *scratch, int rows)
+{
+    const struct quantize_args quantize = {
+        .in = args->a,
+        .out = scratch + plan->rounded_at,
+        .scale = scales_of(plan, args, scratch, rows),
+        .rows = rows,
+        .columns = args->k,
+        .out_stride = args->k,
+        .in_type = KERNEL_F32,
+        .out_type = KERNEL_F8,
+    };
+    if (type == SORA_DTYPE_F8)
+        return sora_gpu_launch_rows(stream, SORA_KERNEL_quantize_rows, &quantize, rows);
+    return convert(stream, args->a, KERNEL_F32, scratch + plan->rounded_at, (int)type,
+                   (int64_t)rows * args->k);
+}
+
+/* The epilogue; `scales` of the rows or NULL. */
 static int finish(struct sora_stream *stream, const struct gemm_args *args, const float *sums,
-                  int rows)
+                  const float *scales, int rows)
 {
     struct gemm_args pass = *args;
     struct sora_launch_plan plan;
     pass.a = sums;
+    pass.a_scale = scales;
     pass.m = rows;
     int error = sora_plan_epilogue(&pass, &plan);
     return error ? error : sora_gpu_launch(stream, &plan, &pass);
@@ -185,14 +219,14 @@ static int piece_run(struct sora_stream *stream, const struct plan *plan, enum s
         .workspace = scratch,
         .stream = ((struct sora_gpu_stream *)stream)->handle,
     };
-    int error = convert(stream, args->a, KERNEL_F32, scratch + plan->rounded_at, (int)type,
-                        (int64_t)rows * args->k);
+    const float *scales = type == SORA_DTYPE_F8 ? scales_of(plan, args, scratch, rows) : NULL;
+    int error = round_rows(stream, plan, type, args, scratch, rows);
     if (!error)
         error = sora_gpu_blas_multiply(sora_gpu_device_of(stream)->blas, &product, fault);
     if (error)
         return error;
     atomic_fetch_add_explicit(&sora_gpu_device_of(stream)->launches, 1, memory_order_relaxed);
-    return plan->pass ? finish(stream, args, sums, rows) : 0;
+    return plan->pass ? finish(stream, args, sums, scales, rows) : 0;
 }
 
 static void args_advance(struct gemm_args *args, int rows)
@@ -212,8 +246,11 @@ static bool vector(const void *pointer)
     return (uintptr_t)pointer % 16 == 0;
 }
 
-static bool takes(struct sora_gpu_device *device, const struct gemm_args *args)
+static bool takes(struct sora_gpu_device *device, enum sora_dtype type,
+                  const struct gemm_args *args)
 {
+    if (type == SORA_DTYPE_F8 && (!device->target.fp8 || args->n % 16 || args->k % 16))
+        return false;
     return is_large(args->m, args->n, args->k) && vector(args->b) && vector(args->out) &&
            vector(args->bias) && sora_gpu_blas_class(device);
 }
@@ -223,9 +260,9 @@ int sora_gpu_blas_matmul(struct sora_stream *stream, enum sora_dtype type, struc
     struct sora_gpu_device *device = sora_gpu_device_of(stream);
     struct sora_fault fault = {0};
     void *scratch = NULL;
-    if (!takes(device, args))
+    if (!takes(device, type, args))
         return 0;
-    const struct plan plan = plan_make(device, args);
+    const struct plan plan = plan_make(device, type, args);
     int error = sora_gpu_scratch(stream, plan.size, &scratch);
     if (!error && plan.widen)
         error = convert(stream, args->bias, args->bias_type, (char *)scratch + plan.bias_at,

@@ -3,8 +3,9 @@
  *
  * A weight of 16 bits is multiplied as what it is, activations being rounded to its type; one of 32
  * bits takes the device's precision, and so do activations with weights of int8; with fp8 they are
- * bf16, which holds all of its values. With precision F32 nothing is rounded. Large products round
- * their activations once, in scratch, instead of in every column of tiles: the bits are the same.
+ * bf16, which holds all of its values, or fp8 in the large products of a vendor's library. With
+ * precision F32 nothing is rounded. Large products round their activations once, in scratch,
+ * instead of in every column of tiles: the bits are the same.
  */
 #include "hip/gpu/internal.h"
 
@@ -71,8 +72,8 @@ static int matmul_run(struct sora_stream *stream, enum sora_dtype weight, struct
     enum sora_dtype type = sora_gpu_product_type(device, weight);
     bool is_half = false;
     int error = 0;
-    if (type == weight && type != SORA_DTYPE_F32)
-        error = sora_gpu_blas_matmul(stream, type, args);
+    if (type != SORA_DTYPE_F32 && (type == weight || weight == SORA_DTYPE_F8))
+        error = sora_gpu_blas_matmul(stream, weight, args);
     if (error || args->m == 0)
         return error;
     if (type == weight && type != SORA_DTYPE_F32)

@@ -37,6 +37,7 @@
 struct gemm_args {
     const void *a;         /* [m][a_stride] */
     const void *b;         /* [n][b_stride] */
+    const float *a_scale;  /* [m]: of sums, the kernel `epilogue` only; else NULL */
     const float *b_scale;  /* [n]: int8 and fp8 weights only, else NULL */
     const void *bias;      /* [n] of bias_type, optional */
     const float *factor;   /* [m][n], optional */
@@ -52,7 +53,7 @@ struct gemm_args {
     int out_vector; /* 1: n % 4 == 0, and out, factor and residual are 16-byte aligned */
     int reserved;   /* 0 */
 };
-KERNEL_ARGS_SIZE(gemm_args, 112);
+KERNEL_ARGS_SIZE(gemm_args, 120);
 
 /* A convolution's past frames: f32, or 16-bit of the kernel's type (not on SIMT, nor in conv_f32,
  * which round nothing); VECTOR when in_channels is a multiple of 8 and they are 16-byte aligned. */
@@ -76,7 +77,7 @@ struct conv_args {
     int history_type; /* KERNEL_HISTORY_* */
     int reserved;     /* 0 */
 };
-KERNEL_ARGS_SIZE(conv_args, 192);
+KERNEL_ARGS_SIZE(conv_args, 200);
 
 /* out[i,h,:] = sum_j softmax_j(scale q[i,h,:].k[j,h,:] + key_bias[j] + position_bias[h,i,j])
  * v[j,h,:]. attention_<type>_<size>: q, k, v are 16-bit [rows][heads][size], columns from head_size

@@ -95,6 +95,9 @@ GPU_FN void epilogue_all(const struct gemm_args *p)
     if (at >= (i64)p->m * across)
         return;
     epilogue_load(&group, sums, gpu_min_int(p->n - column, 4), p->out_vector);
+    GPU_UNROLL
+    for (int i = 0; i < 4; i++)
+        group.values[i] *= p->a_scale ? p->a_scale[row] : 1.0f;
     epilogue_apply(p, row, column, &group);
 }
 

@@ -11,6 +11,8 @@
 #define F32 0
 #define F16 2
 #define BF16 14
+#define F8 28
+#define F8_FNUZ 1000
 #define EPILOGUE_DEFAULT 1
 #define EPILOGUE_BIAS 4
 #define ALGORITHM_MARK 0x5a
@@ -112,8 +114,9 @@ static int operation_set(enum side side, void *object, int attribute, const void
 static int layout_create(enum side side, void **out, int type, uint64_t rows, uint64_t columns,
                          int64_t stride)
 {
-    if ((type != F32 && type != F16 && type != BF16) || rows < 1 || columns < 1 ||
-        stride < (int64_t)rows)
+    bool known = type == F32 || type == F16 || type == BF16 || type == F8 ||
+                 (type == F8_FNUZ && side == HIP);
+    if (!known || rows < 1 || columns < 1 || stride < (int64_t)rows)
         return misuse();
     int status = make(out, sizeof(struct layout), &fake.live_layouts);
     if (!status)
@@ -161,11 +164,21 @@ static int choose(enum side side, const void *operation, const void *preference,
     return 0;
 }
 
+static bool is_f8(const struct layout *layout)
+{
+    return layout->type == F8 || layout->type == F8_FNUZ;
+}
+
 static float element(const struct layout *layout, const void *data, bool transposed, uint64_t row,
                      uint64_t column)
 {
     uint64_t at = transposed ? column + row * (uint64_t)layout->stride
                              : row + column * (uint64_t)layout->stride;
+    if (is_f8(layout)) {
+        uint8_t code = ((const uint8_t *)data)[at];
+        fake.misuse += code == 0x80 || (code & 0x7f) == 0x7f; /* NaN in either format */
+        return sora_f32_from_f8(code) * (layout->type == F8_FNUZ ? 0.5f : 1.0f);
+    }
     enum sora_dtype dtype = layout->type == F32   ? SORA_DTYPE_F32
                             : layout->type == F16 ? SORA_DTYPE_F16
                                                   : SORA_DTYPE_BF16;
@@ -182,7 +195,7 @@ static float *unpack(const struct layout *layout, const void *data, bool transpo
     return values;
 }
 
-static void run(const struct operation *operation, const float *a, const float *b,
+static void run(const struct operation *operation, float alpha, const float *a, const float *b,
                 const struct layout *out_layout, uint64_t depth, float *out)
 {
     for (uint64_t column = 0; column < out_layout->columns; column++) {
@@ -190,6 +203,7 @@ static void run(const struct operation *operation, const float *a, const float *
             float sum = 0;
             for (uint64_t k = 0; k < depth; k++)
                 sum += a[row * depth + k] * b[column * depth + k];
+            sum *= alpha;
             if (operation->epilogue == EPILOGUE_BIAS)
                 sum += operation->bias[row];
             out[row + column * (uint64_t)out_layout->stride] = sum;
@@ -208,6 +222,18 @@ struct product {
     size_t workspace_bytes;
 };
 
+/* What both libraries ask of fp8: the first operand alone transposed, whole vectors, no bias in f32
+ * (cuBLASLt takes bf16's); and what undoes the halves of fnuz. */
+static bool f8_fits(enum side side, const struct product *p, uint64_t depth)
+{
+    const struct operation *operation = p->operation;
+    return p->a_layout->type == p->b_layout->type &&
+           operation->transpose_a == sides[side].transposed &&
+           operation->transpose_b == sides[side].straight && depth % 16 == 0 &&
+           p->a_layout->stride % 16 == 0 && p->b_layout->stride % 16 == 0 &&
+           p->out_layout->rows % 16 == 0 && operation->epilogue == EPILOGUE_DEFAULT;
+}
+
 static int check(enum side side, const struct product *p, uint64_t depth, uint64_t b_depth)
 {
     const struct operation *operation = p->operation;
@@ -218,8 +244,10 @@ static int check(enum side side, const struct product *p, uint64_t depth, uint64
     bool chosen = p->algorithm[0] == ALGORITHM_MARK && p->algorithm[last] == ALGORITHM_MARK;
     bool bias_fits = operation->epilogue == EPILOGUE_DEFAULT ||
                      (operation->bias && (uintptr_t)operation->bias % 16 == 0);
-    if (!sides_fit || !aligned || !chosen || !bias_fits || depth != b_depth || *p->alpha != 1 ||
-        *p->beta != 0 || p->out_layout->type != F32 || !p->workspace ||
+    bool type_fits = !is_f8(p->a_layout) || f8_fits(side, p, depth);
+    float alpha = p->a_layout->type == F8_FNUZ ? 4 : 1;
+    if (!sides_fit || !aligned || !chosen || !bias_fits || !type_fits || depth != b_depth ||
+        *p->alpha != alpha || *p->beta != 0 || p->out_layout->type != F32 || !p->workspace ||
         p->workspace_bytes < fake.workspace_wanted)
         return misuse();
     return 0;
@@ -236,6 +264,7 @@ static int multiply(enum side side, const struct product *p)
     uint64_t rows = p->out_layout->rows, columns = p->out_layout->columns;
     fake.products++;
     fake.rows_last = (int)columns;
+    fake.type_last = p->a_layout->type;
     fake.workspace_given = p->workspace_bytes;
     fake.bias_count += operation->epilogue == EPILOGUE_BIAS;
     if (fake.multiply_status || fake.products == fake.fail_multiply_at)
@@ -247,7 +276,7 @@ static int multiply(enum side side, const struct product *p)
     float *a = unpack(p->a_layout, p->a, a_turned, rows, depth);
     float *b = unpack(p->b_layout, p->b, !b_turned, columns, depth);
     if (a && b)
-        run(operation, a, b, p->out_layout, depth, p->out);
+        run(operation, *p->alpha, a, b, p->out_layout, depth, p->out);
     free(a);
     free(b);
     return a && b ? 0 : 3;

@@ -17,7 +17,7 @@ struct fake_blas {
     /* what happened */
     int live_handles, live_operations, live_layouts, live_preferences;
     int choices, products;
-    int rows_last;            /* of the last product: our m */
+    int rows_last, type_last; /* of the last product: our m, and of its operands */
     uint64_t workspace_bound; /* of the last choice */
     uint32_t alignment;       /* the smallest that a choice was told */
     size_t workspace_given;   /* to the last product */
