@@ -327,7 +327,7 @@ bool sora_model_store_progress(const struct sora_model_store *store,
     if (!fetch)
         return false;
     if (!fetch->message) {
-        snprintf(out_words, size, "asking for the model's manifest");
+        snprintf(out_words, size, "the model's manifest");
         return true;
     }
     const Farm__ModelManifest *manifest = manifest_of(fetch);

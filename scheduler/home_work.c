@@ -117,7 +117,8 @@ void home_take_return(struct sora_home *home, const struct sora_origin *origin,
         home_note(home, take->job, "failed on %s: %s", origin->identity->name, take->job->failure);
         return;
     }
-    home_note(home, take->job, "%s refuses: %.200s", origin->identity->name,
+    home_note(home, take->job, "%s %s: %.200s", origin->identity->name,
+              lease->code == SORA_E_BUSY ? "is not ready" : "refuses",
               *lease->reason ? lease->reason : sora_error_text(lease->code));
     struct sora_farm_event event =
         task_event(SORA_FARM_REFUSE, take, origin, lease->text, lease->shard, lease->epoch);

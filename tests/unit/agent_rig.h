@@ -10,6 +10,7 @@
 #define SORA_TESTS_UNIT_AGENT_RIG_H
 
 #include "node/agent.h"
+#include "tests/unit/agent_models.h"
 #include "tests/unit/agent_serve.h"
 #include "tests/unit/scratch.h"
 
@@ -21,12 +22,6 @@
 #define RIG_MESSAGES 4096
 #define RIG_BOOT 1000u
 
-struct sora_model_store {
-    bool here, failing, reading;
-    int fetches;
-    sora_model_done done;
-    void *context;
-};
 struct sora_blob_transfer {
     struct rig_node *to;
 };
@@ -66,49 +61,6 @@ struct rig {
     char program[4096];
     void (*on_home)(struct rig *rig, int from, const Farm__Message *message);
 };
-
-static struct sora_digest rig_model = {{7}};
-static char rig_model_path[600];
-/* The parts that are made up. */
-static inline void rig_entry(struct sora_model_entry *out)
-{
-    *out = (struct sora_model_entry){.digest = rig_model, .name = "toy", .path = rig_model_path};
-}
-int sora_model_store_fetch(struct sora_model_store *store, const struct sora_digest *digest,
-                           const unsigned char node[SORA_NODE_ID_SIZE], sora_model_done done,
-                           void *context)
-{
-    (void)digest, (void)node;
-    store->fetches++;
-    store->done = done;
-    store->context = context;
-    return 0;
-}
-void sora_model_store_forget(struct sora_model_store *store, const void *context)
-{
-    if (store->context == context)
-        store->done = NULL;
-}
-bool sora_model_store_find(const struct sora_model_store *store, const struct sora_digest *digest,
-                           struct sora_model_entry *out_entry)
-{
-    rig_entry(out_entry);
-    return store->here && sora_digest_equal(digest, &rig_model);
-}
-bool sora_model_store_reading(const struct sora_model_store *store)
-{
-    return store->reading;
-}
-int sora_model_store_count(const struct sora_model_store *store)
-{
-    return store->here;
-}
-void sora_model_store_at(const struct sora_model_store *store, int index,
-                         struct sora_model_entry *out_entry)
-{
-    (void)store, (void)index;
-    rig_entry(out_entry);
-}
 
 /* The whole content of a blob; malloc'd. */
 static inline unsigned char *rig_blob(struct rig_node *node, const struct sora_digest *digest,

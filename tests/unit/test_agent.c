@@ -390,6 +390,7 @@ static void test_offers_refused(void **state)
     assert_int_equal(answer_to(home, &good), SORA_E_BUSY);
     assert_non_null(strstr(home->shard[0].words, "fetching"));
     assert_int_equal(answer_to(home, &good), SORA_E_BUSY);
+    assert_string_equal(home->shard[0].words, "fetching toy: 3 of 14 files");
     assert_int_equal(node->models.fetches, 1);
     struct sora_model_entry entry;
     rig_entry(&entry);
