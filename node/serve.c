@@ -208,7 +208,8 @@ struct folders {
     int read_count, write_count;
 };
 
-/* The cache of compiled kernels is made here, as rules are for folders that exist. */
+/* The cache of compiled kernels is made here, as rules are for folders that exist. NVIDIA's driver
+ * keeps what it compiles of the embedded code there too: its own folder is outside the sandbox. */
 static int add_cache(const struct options *options, struct folders *folders,
                      struct sora_fault *fault)
 {
@@ -218,9 +219,11 @@ static int add_cache(const struct options *options, struct folders *folders,
         return sora_fault_set(fault, SORA_E_LIMIT, "--write is given %d times; --cache is one more",
                               SORA_SANDBOX_FOLDERS_MAX);
     int error = sora_file_make_dirs(options->cache, fault);
-    if (!error)
-        folders->write[folders->write_count++] = options->cache;
-    return error;
+    if (error)
+        return error;
+    folders->write[folders->write_count++] = options->cache;
+    setenv("CUDA_CACHE_PATH", options->cache, false);
+    return 0;
 }
 
 static int take_folders(int *argc, char **argv, struct folders *out_folders,

@@ -124,7 +124,8 @@ static void memory_of_others(void **state)
 /* What a worker says first, with its libraries where its sandbox would not let it read. */
 static struct sora_frame first_answer(struct serve_node *node)
 {
-    const char *const argv[] = {"sora-worker", "serve", "--device", "gpu0", NULL};
+    const char *cache = scratch_path("cache");
+    const char *const argv[] = {"sora-worker", "serve", "--device", "gpu0", "--cache", cache, NULL};
     const struct sora_child_params params = {.program = SORA_WORKER, .argv = argv};
     *node = (struct serve_node){0};
     assert_int_equal(sora_child_create(&params, &node->child, NULL), 0);
@@ -147,7 +148,8 @@ static void a_library_of_products_from_anywhere(void **state)
     unsetenv("SORA_GPU_BLAS");
 }
 
-/* The driver that is found by its name is asked, and says what it is. */
+/* The driver that is found by its name is asked, and says what it is; its cache is one that the
+ * sandbox lets it write. */
 static void a_driver_from_anywhere(void **state)
 {
     (void)state;
@@ -161,6 +163,7 @@ static void a_driver_from_anywhere(void **state)
     memcpy(text, frame.payload, frame.payload_size);
     if (!strstr(text, "NVIDIA: driver version 0 is older"))
         fail_msg("the driver was not asked: %s", text);
+    assert_int_equal(access(scratch_path("cache/index"), F_OK), 0);
     serve_kill(&node);
     unsetenv("LD_LIBRARY_PATH");
 }
