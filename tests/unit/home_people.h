@@ -216,6 +216,22 @@ static inline void restart_home(void)
     home_start();
 }
 
+/* Anna's balloon is in the queue, and both shards begin. */
+static inline void begin_balloon(void)
+{
+    second();
+    submit(&balloon);
+    assert_int_equal(start_shards(), 2);
+}
+
+/* All steps are done: both shards decode, and the job is over. */
+static inline void end_balloon(void)
+{
+    each_shard(piece, 0);
+    each_shard(piece, 1);
+    assert_int_equal(status_of("01")->state, FARM__JOB_STATE__JOB_DONE);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, open_world, home_close)
 
 #endif

@@ -173,9 +173,7 @@ static void a_job_goes_through(void **state)
 static void cancel_pause_and_resume(void **state)
 {
     (void)state;
-    second();
-    submit(&balloon);
-    assert_int_equal(start_shards(), 2);
+    begin_balloon();
     Farm__Message *answer = job_request(ANNA, FARM__MESSAGE__BODY_PAUSE, "01");
     assert_int_equal(answer->body_case, FARM__MESSAGE__BODY_ACK);
     assert_true(shard_of(BROOK)->parked);
@@ -301,9 +299,7 @@ static void a_private_job_stays_in_its_studio(void **state)
 static void wrong_results_are_ignored(void **state)
 {
     (void)state;
-    second();
-    submit(&balloon);
-    assert_int_equal(start_shards(), 2);
+    begin_balloon();
     struct task task = *shard_of(BROOK);
     checkpoint(REED, &task, 2);
     piece(REED, &task, 0);

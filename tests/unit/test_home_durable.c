@@ -21,9 +21,7 @@ static void nothing_is_acknowledged_before_it_is_durable(void **state)
 {
     (void)state;
     struct rlimit before, tight;
-    second();
-    submit(&balloon);
-    assert_int_equal(start_shards(), 2);
+    begin_balloon();
     signal(SIGXFSZ, SIG_IGN);
     assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);
     tight = before;
@@ -59,9 +57,7 @@ static void nothing_is_acknowledged_before_it_is_durable(void **state)
 static void a_restart_in_the_middle_changes_nothing(void **state)
 {
     (void)state;
-    second();
-    submit(&balloon);
-    assert_int_equal(start_shards(), 2);
+    begin_balloon();
     each_shard(checkpoint, 2);
     second();
     uint32_t epochs[2] = {shard_of(BROOK)->epoch, shard_of(REED)->epoch};
@@ -101,9 +97,7 @@ static void a_restart_in_the_middle_changes_nothing(void **state)
 static void a_lost_node_moves_its_shard(void **state)
 {
     (void)state;
-    second();
-    submit(&balloon);
-    assert_int_equal(start_shards(), 2);
+    begin_balloon();
     each_shard(checkpoint, 2);
     nodes[REED].silent = true;
     for (int i = 0; i < 20; i++)
@@ -117,9 +111,7 @@ static void a_lost_node_moves_its_shard(void **state)
     Farm__JobStatus *status = status_of("01");
     assert_true(status->restarts >= 1);
     each_shard(checkpoint, 4);
-    each_shard(piece, 0);
-    each_shard(piece, 1);
-    assert_int_equal(status_of("01")->state, FARM__JOB_STATE__JOB_DONE);
+    end_balloon();
 }
 
 /* What somebody removed under the home, and a node could not fetch. */
@@ -165,9 +157,7 @@ static void goes_back_to(uint32_t step, const char *words)
 static void a_lost_checkpoint_is_made_again(void **state)
 {
     (void)state;
-    second();
-    submit(&balloon);
-    assert_int_equal(start_shards(), 2);
+    begin_balloon();
     each_shard(checkpoint, 2);
     lose_state(2);
     goes_back_to(0, "checkpoints of take 0 are gone from the disk of its home: on from its begin");
@@ -183,17 +173,13 @@ static void a_lost_checkpoint_is_made_again(void **state)
     goes_back_to(2, "encoded texts of take 0 are gone");
     assert_int_equal(moved_text, 2);
     each_shard(checkpoint, 4);
-    each_shard(piece, 0);
-    each_shard(piece, 1);
-    assert_int_equal(status_of("01")->state, FARM__JOB_STATE__JOB_DONE);
+    end_balloon();
 }
 
 static void a_lost_segment_is_made_again(void **state)
 {
     (void)state;
-    second();
-    submit(&balloon);
-    assert_int_equal(start_shards(), 2);
+    begin_balloon();
     each_shard(checkpoint, 2);
     each_shard(checkpoint, 4);
     each_shard(piece, 1);
@@ -209,17 +195,13 @@ static void a_lost_segment_is_made_again(void **state)
     assert_int_equal(each_shard(NULL, 0), 2);
     assert_int_equal(shard_of(BROOK)->step, 2);
     each_shard(checkpoint, 4);
-    each_shard(piece, 0);
-    each_shard(piece, 1);
-    assert_int_equal(status_of("01")->state, FARM__JOB_STATE__JOB_DONE);
+    end_balloon();
 }
 
 static void lost_while_the_home_was_down(void **state)
 {
     (void)state;
-    second();
-    submit(&balloon);
-    assert_int_equal(start_shards(), 2);
+    begin_balloon();
     each_shard(checkpoint, 2);
     lose_state(2);
     restart_home();
@@ -231,9 +213,7 @@ static void lost_while_the_home_was_down(void **state)
     assert_int_equal(shard_of(BROOK)->step, 0);
     each_shard(checkpoint, 2);
     each_shard(checkpoint, 4);
-    each_shard(piece, 0);
-    each_shard(piece, 1);
-    assert_int_equal(status_of("01")->state, FARM__JOB_STATE__JOB_DONE);
+    end_balloon();
 }
 
 int main(void)

@@ -40,9 +40,7 @@ static void a_failed_assembly_says_why(void **state)
 static void the_preview_can_be_fetched_while_it_grows(void **state)
 {
     (void)state;
-    second();
-    submit(&balloon);
-    assert_int_equal(start_shards(), 2);
+    begin_balloon();
     each_shard(checkpoint, 2);
     each_shard(checkpoint, 4);
     each_shard(piece, 0);
@@ -113,9 +111,7 @@ static bool has_results(void)
 static void deleting_removes_a_job_with_its_results(void **state)
 {
     (void)state;
-    second();
-    submit(&balloon);
-    assert_int_equal(start_shards(), 2);
+    begin_balloon();
     refused(job_request(ANNA, FARM__MESSAGE__BODY_ERASE, "01"), SORA_E_BUSY, "soractl cancel 01");
     render_to_the_end();
     refused(job_request(MALLORY, FARM__MESSAGE__BODY_ERASE, "01"), SORA_E_NOT_FOUND, "no job");
