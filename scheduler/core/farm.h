@@ -50,6 +50,9 @@ struct sora_farm_device {
     int32_t speed_count;
     struct sora_farm_speed speeds[SORA_FARM_SPEEDS_MAX];
 };
+/* Whether the device renders the job in its int8 class, because it cannot fit otherwise. */
+bool sora_farm_changes_to_int8(const struct sora_farm_device *device,
+                               const struct sora_plan_job *job);
 /* A shard (or text task) that the node holds. */
 struct sora_farm_report {
     struct sora_job_id job;

@@ -59,10 +59,6 @@ struct sora_farm_node_view {
 bool sora_farm_node_at(const struct sora_farm *farm, int32_t index,
                        struct sora_farm_node_view *out_view);
 
-/* Whether the device renders the job in its int8 class, because it cannot fit otherwise. */
-bool sora_farm_changes_to_int8(const struct sora_farm_device *device,
-                               const struct sora_plan_job *job);
-
 /* Plans a job as if it were submitted now, over all devices that are not lost, busy or not; what
  * `soractl plan` shows. Appends words. Errors: those of sora_plan_make and sora_plan_explain. */
 int sora_farm_plan(const struct sora_farm *farm, const struct sora_farm_job *job,
