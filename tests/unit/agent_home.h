@@ -155,12 +155,14 @@ static inline void home_take_checkpoint(struct home *home, int from, const Farm_
     if (wire->epoch != shard->epoch)
         return;
     struct sora_blob blob;
-    size_t size;
     SORA_ASSERT(sora_blob_get(wire->state, &blob));
-    unsigned char *bytes = rig_blob(&home->rig.nodes[from], &blob.digest, &size);
-    SORA_ASSERT(bytes && size == blob.size);
-    SORA_ASSERT(sora_blob_store_put(home->rig.nodes[0].blobs, bytes, size, NULL, NULL) == 0);
-    free(bytes);
+    if (!sora_digest_equal(&shard->states[wire->step].digest, &blob.digest)) {
+        size_t size;
+        unsigned char *bytes = rig_blob(&home->rig.nodes[from], &blob.digest, &size);
+        SORA_ASSERT(bytes && size == blob.size);
+        SORA_ASSERT(sora_blob_store_put(home->rig.nodes[0].blobs, bytes, size, NULL, NULL) == 0);
+        free(bytes);
+    }
     shard->states[wire->step] = blob;
     if (wire->step > shard->checkpoint)
         shard->checkpoint = wire->step;
@@ -172,11 +174,8 @@ static inline void home_take_checkpoint(struct home *home, int from, const Farm_
     home_send(home, from, FARM__MESSAGE__BODY_CHECKPOINT_STORED, &stored);
 }
 
-static inline void home_take_segment(struct home *home, int from, const Farm__Segment *wire)
+static inline void home_keep_piece(struct home *home, int from, const Farm__Segment *wire)
 {
-    struct home_shard *shard = &home->shard[wire->shard];
-    if (wire->epoch != shard->epoch)
-        return;
     struct sora_blob blob;
     size_t size, one = home->elements * sizeof(float);
     SORA_ASSERT(sora_blob_get(wire->video, &blob));
@@ -184,9 +183,17 @@ static inline void home_take_segment(struct home *home, int from, const Farm__Se
     SORA_ASSERT(bytes && (home->real || size == wire->frame_count * one));
     if (!home->real)
         memcpy(home->result + (size_t)wire->frame_first * home->elements, bytes, size);
-    if (!(shard->piece_bits & (uint64_t)1 << wire->index))
-        home->frames += wire->frame_count;
+    home->frames += wire->frame_count;
     free(bytes);
+}
+
+static inline void home_take_segment(struct home *home, int from, const Farm__Segment *wire)
+{
+    struct home_shard *shard = &home->shard[wire->shard];
+    if (wire->epoch != shard->epoch)
+        return;
+    if (!(shard->piece_bits & (uint64_t)1 << wire->index)) /* said again: the node dropped it */
+        home_keep_piece(home, from, wire);
     shard->piece_bits |= (uint64_t)1 << wire->index;
     if (wire->last)
         shard->pieces_wanted = wire->index + 1;
