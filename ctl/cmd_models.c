@@ -106,7 +106,7 @@ static int run(struct sora_ctl_context *context, char *add_path, char *remove, c
     const Farm__Message *answer = NULL;
     json_t *names = json_object();
     int error = sora_client_open(context->options.state, &client, &context->fault);
-    if (!error)
+    if (!error && (wanted || context->options.json))
         error = ask_names(client, names, &context->fault);
     if (!error)
         error = sora_client_call(client, &message, FARM__MESSAGE__BODY_MODELS_REPLY,

@@ -243,10 +243,11 @@ static int check_model(struct sora_agent *agent, const struct sora_digest *model
     struct agent_fetch *fetch = find_fetch(agent, model);
     if (!fetch)
         return start_fetch(agent, model, home, fault);
-    char words[200] = "the model";
-    sora_model_store_progress(agent->params.models, model, words, sizeof(words));
-    if (!fetch->failed)
+    if (!fetch->failed) {
+        char words[200] = "the model";
+        sora_model_store_progress(agent->params.models, model, words, sizeof(words));
         return sora_fault_set(fault, SORA_E_BUSY, "fetching %s", words);
+    }
     *fault = fetch->fault;
     fetch->used = false; /* the next offer tries again */
     return fault->code ? fault->code : SORA_E_INTERNAL;

@@ -101,10 +101,10 @@ static void fill_device(const struct sora_farm *farm, const struct farm_node *no
                         struct sora_plan_device *out)
 {
     const struct sora_farm_device *info = &device->info;
-    *out = (struct sora_plan_device){.device_class = class_for(info, &job->plan),
+    uint64_t device_class = class_for(info, &job->plan);
+    *out = (struct sora_plan_device){.device_class = device_class,
                                      .is_card = info->is_card,
-                                     .is_int8 = info->is_int8 ||
-                                                sora_farm_changes_to_int8(info, &job->plan),
+                                     .is_int8 = info->is_int8 || device_class == info->int8_class,
                                      .memory_free_bytes = info->memory_free_bytes};
     name_device(node, info, out->name);
     if (!fill_speed(device, job->model, out))
